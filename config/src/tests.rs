@@ -1,0 +1,110 @@
+//! Tests of reading and validating a configuration.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text, "edge.toml", &Environment::default()) {
+        Err(ConfigError::Invalid(problems)) => problems.iter().map(ToString::to_string).collect(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => Vec::new(),
+    }
+}
+
+const ROOT: &str = "[[routes]]\nprefix = \"/\"\nlocal = \"console\"\nauth = \"public\"\n";
+
+#[test]
+fn the_embedded_default_is_valid_and_says_what_code_says() {
+    let embedded = load(None, &Environment::default()).unwrap();
+    assert_eq!(embedded.routes.len(), 4);
+    assert!(embedded.warnings.is_empty(), "{:?}", embedded.warnings);
+    // Every default written in the file is the one that holds where the key is left out.
+    let bare = parse(ROOT, "bare", &Environment::default()).unwrap();
+    assert_eq!(format!("{:?}", embedded.server), format!("{:?}", bare.server));
+    assert_eq!(format!("{:?}", embedded.auth), format!("{:?}", bare.auth));
+    assert_eq!(format!("{:?}", embedded.store), format!("{:?}", bare.store));
+    assert_eq!(format!("{:?}", embedded.terminal), format!("{:?}", bare.terminal));
+}
+
+#[test]
+fn an_unknown_key_names_file_line_and_the_known_ones() {
+    let found = problems(&format!("{ROOT}\n[server]\nhttpp = \"127.0.0.1:1\"\n"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("edge.toml:7: server"), "{found:?}");
+    assert!(found[0].contains("unknown field `httpp`") && found[0].contains("`admin`"), "{found:?}");
+}
+
+#[test]
+fn all_problems_are_reported_at_once_each_with_its_line_and_key() {
+    let text = "[server]\nhttp = \"nonsense\"\ndrain_seconds = -1\n[[routes]]\nprefix = \"api\"\nlocal = \"api\"\nauth = \"jwt\"\n\
+                [[routes]]\nprefix = \"/x\"\nupstream = \"gone\"\nauth = \"maybe\"\n[[routes]]\nprefix = \"/y\"\nauth = \"jwt\"\n";
+    let found = problems(text);
+    for (line, key) in [
+        (2, "server.http"),
+        (3, "server.drain_seconds"),
+        (5, "routes[0].prefix"),
+        (10, "routes[1].upstream"),
+        (11, "routes[1].auth"),
+        (12, "routes[2]"),
+    ] {
+        let start = format!("edge.toml:{line}: {key}: ");
+        assert!(
+            found.iter().any(|p| p.starts_with(&start) && p.contains("expected")),
+            "{start} in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+}
+
+#[test]
+fn a_prefix_is_there_once_with_or_without_a_slash_at_the_end() {
+    let found = problems(&format!(
+        "{ROOT}[[routes]]\nprefix = \"/a\"\nlocal = \"api\"\nauth = \"jwt\"\n[[routes]]\nprefix = \"/a/\"\nlocal = \"api\"\nauth = \"jwt\"\n"
+    ));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("routes[2].prefix"), "{found:?}");
+}
+
+#[test]
+fn an_unqualified_upstream_name_is_a_warning_and_tls_an_error() {
+    let with = |address: &str| format!("{ROOT}[upstreams.v2]\naddress = \"{address}\"\n");
+    let config = parse(&with("http://coditect-api-v2:8080"), "edge.toml", &Environment::default()).unwrap();
+    assert!(config.warnings[0].contains("unqualified"), "{:?}", config.warnings);
+    assert!(
+        parse(&with("http://v2.coditect-app.svc.cluster.local"), "e", &Environment::default())
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+    assert!(problems(&with("https://example.com"))[0].contains("TLS to upstreams is not built yet"));
+    assert!(problems(&with("http://a/b"))[0].contains("more or other than an address"));
+}
+
+#[test]
+fn host_and_port_of_the_environment_win() {
+    let environment = Environment { host: Some("0.0.0.0".into()), port: Some("9000".into()) };
+    assert_eq!(parse(ROOT, "e", &environment).unwrap().server.http.to_string(), "0.0.0.0:9000");
+    let wrong = Environment { host: None, port: Some("many".into()) };
+    assert!(parse(ROOT, "e", &wrong).unwrap_err().to_string().contains("PORT: `many` is no port"));
+}
+
+#[test]
+fn a_plugin_use_names_a_plugin_and_tenants() {
+    let text = format!("{ROOT}[[routes.plugins]]\nplugin = \"gone\"\n");
+    assert!(problems(&text)[0].contains("expected a [plugins.gone]"));
+    let text = format!(
+        "[plugins.p]\nfile = \"p.wasm\"\n{ROOT}[[routes.plugins]]\nplugin = \"p\"\ntenants = [\"x\"]\n"
+    );
+    assert!(problems(&text)[0].contains("expected a UUID"));
+}
+
+#[test]
+fn every_example_is_valid() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        load(Some(&path), &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+        count += 1;
+    }
+    assert!(count > 0);
+}

@@ -1,0 +1,282 @@
+//! The configuration after validation: what the other crates see.
+
+use ipnet::IpNet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners and limits of the client side.
+    pub server: ServerConfig,
+    /// Where state lives.
+    pub store: StoreConfig,
+    /// Tokens and passwords.
+    pub auth: AuthConfig,
+    /// The in-process terminal.
+    pub terminal: TerminalConfig,
+    /// Upstreams by name, in the order of their names.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// Plugins by name, in the order of their names.
+    pub plugins: Vec<PluginConfig>,
+    /// Routes, in the order of the file.
+    pub routes: Vec<Route>,
+    /// Things that are allowed but likely wrong, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The listener for clients. Port 0 lets the system choose.
+    pub http: SocketAddr,
+    /// The listener for operators.
+    pub admin: SocketAddr,
+    /// Worker threads, at least one.
+    pub threads: usize,
+    /// Connections of clients held at once.
+    pub max_connections: usize,
+    /// Whether requests are told on standard output.
+    pub access_log: bool,
+    /// How long requests may go on after a signal to stop.
+    pub drain: Duration,
+    /// How long a client may be silent in the middle of an exchange.
+    pub client_timeout: Duration,
+    /// How long a client's connection may idle between requests.
+    pub keepalive: Duration,
+    /// Origins (`scheme://host[:port]`, lower case) allowed besides the request's own.
+    pub allowed_origins: Vec<String>,
+    /// Whether an origin whose host and port are the request's own is allowed.
+    pub allow_own_origin: bool,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The one host name, in lower case, that serves workspace routes and nothing else.
+    pub workspace_host: Option<String>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The embedded store's file.
+    pub path: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Where the signing key lives when `JWT_SECRET` is unset.
+    pub key_file: PathBuf,
+    /// `iss` of every token.
+    pub issuer: String,
+    /// `aud` of access tokens.
+    pub audience: String,
+    /// Validity of an access token.
+    pub access_token_seconds: i64,
+    /// Life of a token family.
+    pub family_seconds: i64,
+    /// How long a rotated refresh token still gets its successor's tokens.
+    pub refresh_grace_seconds: i64,
+    /// Argon2id's cost and pool.
+    pub password: Password,
+}
+
+/// `[auth.password]`
+#[derive(Debug, Clone, Copy)]
+pub struct Password {
+    /// Memory of one hash in KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub iterations: u32,
+    /// Lanes.
+    pub parallelism: u32,
+    /// Hashes at once.
+    pub workers: usize,
+    /// Callers that may wait.
+    pub queue: usize,
+}
+
+/// What confines a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Linux's Landlock: the system read-only, its own workspace, nothing else. No shell starts where the kernel has
+    /// none.
+    Landlock,
+    /// Nothing: it sees what the edge sees.
+    Off,
+}
+
+/// `[terminal]`
+#[derive(Debug, Clone)]
+pub struct TerminalConfig {
+    /// The program started in a terminal.
+    pub shell: PathBuf,
+    /// Workspaces' directories are made under this one, as `tenant/session`.
+    pub workspace_root: PathBuf,
+    /// Whether shells are confined to their workspace.
+    pub sandbox: Sandbox,
+    /// Terminals of one workspace at once.
+    pub max_per_session: usize,
+    /// Terminals of one user at once, over all workspaces.
+    pub max_per_user: usize,
+    /// Terminals of the process at once.
+    pub max_total: usize,
+    /// Output kept for a viewer that comes later, in bytes.
+    pub scrollback_bytes: usize,
+    /// How long an ended terminal is kept.
+    pub idle_after_exit_seconds: u64,
+}
+
+/// `[upstreams.NAME]`
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Its name in routes and metrics.
+    pub name: String,
+    /// Host name or address (an IPv6 address without brackets).
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// How long the upstream may be silent in the middle of an exchange.
+    pub response_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub keepalive: Duration,
+}
+
+/// What a trapped or missing plugin does to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureMode {
+    /// The request is refused with 503.
+    Closed,
+    /// The request goes on without the plugin.
+    Open,
+}
+
+/// `[plugins.NAME]`
+#[derive(Debug, Clone)]
+pub struct PluginConfig {
+    /// Its name in routes and metrics.
+    pub name: String,
+    /// The wasm module.
+    pub file: PathBuf,
+    /// What the plugin reads as its configuration.
+    pub configuration: String,
+    /// The root id given to the plugin.
+    pub root_id: String,
+    /// The VM id: plugins that share it share data.
+    pub vm_id: String,
+    /// What a failure does to the request.
+    pub failure: FailureMode,
+    /// CPU time of one callback.
+    pub callback_cpu: Duration,
+    /// Memory of one instance, in bytes.
+    pub memory_bytes: usize,
+}
+
+/// One use of a plugin on a route.
+#[derive(Debug, Clone)]
+pub struct PluginUse {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The tenants it runs for; `None` for every request of the route.
+    pub tenants: Option<Vec<Uuid>>,
+}
+
+/// Who may pass a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody.
+    Public,
+    /// A bearer token.
+    Jwt,
+    /// A bearer token, or the cookie of the workspace the path names.
+    Workspace,
+}
+
+/// A service in the edge's own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalService {
+    /// `/api/v5`.
+    Api,
+    /// Terminals.
+    Terminal,
+    /// The built-in web page.
+    Console,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An upstream, by name.
+    Upstream(String),
+    /// A service in the process.
+    Local(LocalService),
+    /// Files of a directory.
+    Directory(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(name) => write!(f, "upstream {name}"),
+            Self::Local(LocalService::Api) => f.write_str("local api"),
+            Self::Local(LocalService::Terminal) => f.write_str("local terminal"),
+            Self::Local(LocalService::Console) => f.write_str("local console"),
+            Self::Directory(path) => write!(f, "directory {}", path.display()),
+        }
+    }
+}
+
+/// One segment of a route's prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// This text, byte for byte.
+    Literal(String),
+    /// Any one segment.
+    Any,
+}
+
+/// A route's prefix, cut at the slashes. `/` has no segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    /// As written.
+    pub text: String,
+    /// Its segments.
+    pub segments: Vec<Segment>,
+}
+
+/// A method, as the `public` list names it.
+pub type Method = http::Method;
+
+/// A path of a route that needs no credentials: exactly this method and path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicPath {
+    /// The method; `GET` stands for `HEAD` too.
+    pub method: Method,
+    /// The whole path.
+    pub path: String,
+}
+
+/// `[[routes]]`
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// What it matches.
+    pub prefix: PathPattern,
+    /// Where it leads.
+    pub target: Target,
+    /// Who may pass.
+    pub auth: Auth,
+    /// Exceptions that need no credentials.
+    pub public: Vec<PublicPath>,
+    /// Whether the prefix is taken off before the upstream sees the path.
+    pub strip_prefix: bool,
+    /// Whether the upstream gets the client's `Authorization` header.
+    pub forward_authorization: bool,
+    /// The largest request body, in bytes; `None` leaves it to the target.
+    pub max_body_bytes: Option<u64>,
+    /// Plugins, in the order they run.
+    pub plugins: Vec<PluginUse>,
+}
