@@ -1,0 +1,148 @@
+//! The store's contract: strictly serializable optimistic transactions over ordered byte keys, with
+//! FoundationDB's meaning. A backend implements [`Backend`] and [`BackendTransaction`]; everything else in
+//! the program uses [`crate::Store`] and [`crate::Transaction`], which add the limits and the retry loop.
+//!
+//! What the contract promises, whatever the backend:
+//!
+//! - A transaction reads one snapshot, taken at its first read, plus its own writes.
+//! - It commits only if nothing it read (outside snapshot reads) was written by a transaction that committed
+//!   after that snapshot. Keys it had itself written or cleared before reading them do not count as read.
+//! - Once `commit` has returned, the writes are durable and every later transaction sees them.
+//! - A transaction without writes commits without any check: its reads were consistent anyway.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::StoreError;
+
+/// A point in the store's history. Later commits have greater versions, also across restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// Whether a read takes part in conflict detection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadMode {
+    /// The transaction fails to commit if what was read has changed by then.
+    Serializable,
+    /// The read is not checked at commit: for statistics, hints and clean-up.
+    Snapshot,
+}
+
+/// One write. Writes of a transaction take effect in the order they were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutation {
+    /// Sets a key to a value.
+    Set {
+        /// The key.
+        key: Vec<u8>,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removes a key if it is there.
+    Clear {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Removes every key from `begin` up to, but without, `end`.
+    ClearRange {
+        /// The first key to go.
+        begin: Vec<u8>,
+        /// The first key to stay.
+        end: Vec<u8>,
+    },
+}
+
+/// A range to read: keys from `begin` up to, but without, `end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeRead {
+    /// The first key that may be returned.
+    pub begin: Vec<u8>,
+    /// The first key after the range.
+    pub end: Vec<u8>,
+    /// The most rows to return; at least 1.
+    pub limit: usize,
+    /// From the end backwards.
+    pub reverse: bool,
+    /// Whether the part that was read is checked at commit.
+    pub mode: ReadMode,
+}
+
+impl RangeRead {
+    /// The first `limit` rows of a range, ascending, checked at commit.
+    pub fn new(begin: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>, limit: usize) -> Self {
+        Self { begin: begin.into(), end: end.into(), limit, reverse: false, mode: ReadMode::Serializable }
+    }
+
+    /// The same range from its end.
+    pub fn reversed(mut self) -> Self {
+        self.reverse = true;
+        self
+    }
+
+    /// The same range, not checked at commit.
+    pub fn snapshot(mut self) -> Self {
+        self.mode = ReadMode::Snapshot;
+        self
+    }
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Bytes,
+}
+
+/// A part of a range, in the order asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangePage {
+    /// The rows; fewer than the limit if the range ended or the page grew to about 1 MiB.
+    pub rows: Vec<Row>,
+    /// True if reading stopped at the limit or at the page's size, so rows may follow. Go on just after
+    /// (reversed: with `end` at) the last row's key.
+    pub more: bool,
+}
+
+/// What a backend must provide to run transactions.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Starts a transaction. Costs nothing until its first read.
+    fn begin(&self) -> Box<dyn BackendTransaction>;
+
+    /// Whether the backend can read and commit, as far as is known without writing. For readiness.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Lets queued commits finish, then releases files, threads and connections. Later use of the store
+    /// fails with [`StoreError::Closed`]. Calling it again does nothing.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// One transaction of a backend. Keys, values and ranges were checked against [`crate::limits`] before they
+/// get here; the age limit is the backend's to hold.
+///
+/// Reads may run concurrently with each other. Dropping a read's future is harmless. Dropping it without a
+/// commit discards the transaction.
+#[async_trait]
+pub trait BackendTransaction: Send + Sync {
+    /// The version this transaction reads at; takes the snapshot if there was no read yet.
+    async fn read_version(&self) -> Result<Version, StoreError>;
+
+    /// The value of a key, with this transaction's own writes.
+    async fn get(&self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, StoreError>;
+
+    /// Rows of a range, with this transaction's own writes. Only the part that was really read is checked
+    /// at commit.
+    async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError>;
+
+    /// Buffers a write.
+    fn mutate(&self, mutation: Mutation) -> Result<(), StoreError>;
+
+    /// Adds a range to what is checked at commit, as if it had been read.
+    fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError>;
+
+    /// Commits; `None` if there was nothing to write. Every later call fails with [`StoreError::Used`].
+    /// Dropping this future once it was polled leaves the result unknown.
+    async fn commit(&self) -> Result<Option<Version>, StoreError>;
+}

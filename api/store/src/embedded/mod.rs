@@ -1,0 +1,177 @@
+//! The embedded backend: one `redb` file, under an optimistic layer with FoundationDB's rules.
+//!
+//! - Reads go to the newest published [`Snapshot`], a redb read transaction held open with its version. They
+//!   run inline on the caller's thread: a page in redb's cache costs microseconds, a page in the kernel's
+//!   cache a few more, and the records this program keeps are small. Only a cold disk read blocks a worker
+//!   thread, for one page at a time.
+//! - Writes are buffered in the transaction. At commit they go to one committer thread, which checks the read
+//!   ranges against the write ranges of recent commits, puts all waiting transactions that pass into one
+//!   redb commit with one fsync, publishes the new snapshot, and only then answers.
+//! - The snapshot and its version are published together by that thread, so a read version can never
+//!   disagree with the history it is checked against.
+//!
+//! After a failed write redb refuses further commits until the file is opened again; reads go on. On a damaged
+//! file redb may panic: in a read that becomes an error, in a commit it ends the committer thread, the waiting
+//! commits are answered [`StoreError::Unknown`] and later ones [`StoreError::Closed`].
+
+mod committer;
+mod contain;
+mod file;
+mod history;
+mod merge;
+mod ranges;
+mod transaction;
+#[cfg(test)]
+mod write_failures;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, mpsc};
+
+pub use self::file::OpenError;
+use crate::clock::MonotonicClock;
+use crate::contract::{Backend, BackendTransaction, Version};
+use crate::error::StoreError;
+
+/// Memory redb may use for its page cache when nothing else is said, in bytes.
+pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+/// Commits that may wait for the committer thread.
+const COMMIT_QUEUE: usize = 4096;
+/// Bytes of buffered writes that may wait for the committer thread, in units of [`QUEUE_UNIT_BYTES`].
+const COMMIT_QUEUE_UNITS: usize = 64 << 10;
+/// The unit in which waiting writes are counted.
+const QUEUE_UNIT_BYTES: usize = 1 << 10;
+
+/// How to open the embedded store.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// The database file. It and its directory are created if absent (0600, 0700).
+    pub path: PathBuf,
+    /// Memory for redb's page cache, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl EmbeddedOptions {
+    /// The file at `path` with the default cache.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), cache_bytes: DEFAULT_CACHE_BYTES }
+    }
+}
+
+impl From<&coditect_config::StoreConfig> for EmbeddedOptions {
+    fn from(config: &coditect_config::StoreConfig) -> Self {
+        Self::new(&config.path)
+    }
+}
+
+/// A committed state of the database, as a redb read transaction.
+struct Snapshot {
+    version: Version,
+    table: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+/// What transactions share with the committer thread.
+struct Shared {
+    clock: Arc<dyn MonotonicClock>,
+    /// The newest snapshot; `None` once closed.
+    snapshot: RwLock<Option<Arc<Snapshot>>>,
+    /// The way to the committer; `None` once closed.
+    queue: Mutex<Option<mpsc::Sender<committer::Request>>>,
+    /// Bounds the memory of waiting writes.
+    queue_units: Arc<Semaphore>,
+    /// Why the last commit failed in the backend, until one succeeds.
+    failure: Mutex<Option<StoreError>>,
+}
+
+impl Shared {
+    fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    fn publish(&self, snapshot: Option<Arc<Snapshot>>) {
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<committer::Request>, StoreError> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    fn report(&self, failure: Option<StoreError>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    fn stop_queue(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// The embedded backend. Dropping it without [`Backend::close`] still finishes queued commits, but nobody
+/// waits for them.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Embedded {
+    /// Opens or creates the database. Blocks on the disk; after a crash also for redb's repair, whose time
+    /// grows with the file.
+    pub fn open(options: &EmbeddedOptions, clock: Arc<dyn MonotonicClock>) -> Result<Self, OpenError> {
+        let opened = file::open(options)?;
+        Self::start(opened, clock).map_err(|source| OpenError::Io { path: options.path.clone(), source })
+    }
+
+    fn start(opened: file::Opened, clock: Arc<dyn MonotonicClock>) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(COMMIT_QUEUE);
+        let shared = Arc::new(Shared {
+            clock,
+            snapshot: RwLock::new(Some(Arc::new(opened.snapshot))),
+            queue: Mutex::new(Some(sender)),
+            queue_units: Arc::new(Semaphore::new(COMMIT_QUEUE_UNITS)),
+            failure: Mutex::new(None),
+        });
+        let committer = committer::spawn(opened.database, Arc::clone(&shared), receiver)?;
+        Ok(Self { shared, committer: Mutex::new(Some(committer)) })
+    }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    fn begin(&self) -> Box<dyn BackendTransaction> {
+        Box::new(transaction::EmbeddedTransaction::new(Arc::clone(&self.shared)))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        if self.shared.queue()?.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.shared.stop_queue();
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(committer) = committer else {
+            return Ok(());
+        };
+        // The thread ends when the queue is empty and every sender is gone.
+        let joined = tokio::task::spawn_blocking(move || committer.join()).await;
+        match joined {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(StoreError::backend(
+                "closed",
+                io::Error::other("the committer thread had panicked: the file is likely damaged"),
+            )),
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.stop_queue();
+    }
+}

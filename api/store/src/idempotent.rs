@@ -1,0 +1,116 @@
+//! Transactions that must not happen twice although a commit's result may be lost.
+//!
+//! Each attempt writes a marker, a unique key, in the transaction itself. After an unknown result the next
+//! attempt looks for it first, with a read that is checked at commit: so either the marker is there and the
+//! work is done, or this attempt and the lost one cannot both commit.
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use crate::error::{StoreError, TransactionError};
+use crate::keyspace::{Key, KeySpan};
+use crate::store::{Retries, RetryPolicy, Store};
+use crate::transaction::Transaction;
+
+/// The unique key of one intended transaction; see [`crate::Keyspace::marker`].
+#[derive(Debug, Clone)]
+pub struct Marker {
+    pub(crate) key: Key,
+    /// Markers so old that nobody looks for them any more; each run removes them.
+    pub(crate) expired: KeySpan,
+}
+
+impl Store {
+    /// Like [`Store::run`], and the transaction commits at most once even if a commit's result is lost.
+    ///
+    /// The value returned is that of the attempt that committed. `marker` must be fresh.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::run`]. [`StoreError::Unknown`] only if attempts or time ran out before the fate of a lost
+    /// commit was known.
+    pub async fn run_once<T, E, F, Fut>(
+        &self,
+        policy: &RetryPolicy,
+        marker: &Marker,
+        mut attempt: F,
+    ) -> Result<T, E>
+    where
+        E: TransactionError,
+        F: FnMut(Transaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let policy = RetryPolicy { retry_unknown: true, ..policy.clone() };
+        let mut retries = Retries::new(&policy);
+        // The results of attempts whose commit may have happened, by the number in their marker.
+        let mut lost: Vec<(u32, T)> = Vec::new();
+        for number in 0_u32.. {
+            let transaction = self.begin();
+            let outcome = self.attempt_once(&transaction, marker, number, &lost, &mut attempt).await;
+            let error = match outcome {
+                Ok(Attempt::Done(earlier)) => {
+                    if let Some(at) = lost.iter().position(|(n, _)| *n == earlier) {
+                        return Ok(lost.swap_remove(at).1);
+                    }
+                    // Only possible if the marker was not fresh.
+                    return Err(E::from(StoreError::Unknown));
+                }
+                Ok(Attempt::Ready(value)) => match transaction.commit().await {
+                    Ok(_) => return Ok(value),
+                    Err(error) => {
+                        if error.maybe_committed() {
+                            lost.push((number, value));
+                        }
+                        E::from(error)
+                    }
+                },
+                Err(error) => error,
+            };
+            let retryable = error.store_error().is_some();
+            if let Err(error) = self.pause(&mut retries, error).await {
+                return Err(if retryable && !lost.is_empty() { E::from(StoreError::Unknown) } else { error });
+            }
+        }
+        Err(E::from(StoreError::Unknown))
+    }
+
+    async fn attempt_once<T, E, F, Fut>(
+        &self,
+        transaction: &Transaction,
+        marker: &Marker,
+        number: u32,
+        lost: &[(u32, T)],
+        attempt: &mut F,
+    ) -> Result<Attempt<T>, E>
+    where
+        E: TransactionError,
+        F: FnMut(Transaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if !lost.is_empty()
+            && let Some(found) = transaction.get(&marker.key).await?
+        {
+            let number = <[u8; 4]>::try_from(found.as_ref()).map_err(|_| StoreError::Record {
+                family: "idempotency",
+                reason: format!("{} bytes instead of 4", found.len()),
+            })?;
+            return Ok(Attempt::Done(u32::from_be_bytes(number)));
+        }
+        let value = attempt(transaction.clone()).await?;
+        // An attempt that only read has nothing that could happen twice.
+        if transaction.has_writes() {
+            let number = Bytes::copy_from_slice(&number.to_be_bytes());
+            transaction.set(marker.key.clone(), number)?;
+            transaction.clear_range(marker.expired.begin.clone(), marker.expired.end.clone())?;
+        }
+        Ok(Attempt::Ready(value))
+    }
+}
+
+enum Attempt<T> {
+    /// An earlier attempt, of this number, had committed.
+    Done(u32),
+    /// To be committed.
+    Ready(T),
+}

@@ -1,0 +1,283 @@
+//! Every key the program uses. Keys are tuple-encoded (byte-identical to FoundationDB's tuple layer) under one
+//! root prefix, because an existing cluster holds other data.
+//!
+//! Global families, under `(root, "global", …)`; owner: this crate.
+//!
+//! | family | key after the family's name | value |
+//! |---|---|---|
+//! | `users_by_email` | e-mail, normalised | tuple (tenant id, user id) |
+//! | `auth_session_tenant` | auth-session id | tuple (tenant id) |
+//! | `idempotency` | minute of its making, marker id | attempt number, 4 bytes |
+//!
+//! Tenant families, under `(root, "tenant", tenant id, …)`; reached through a [`TenantScope`] only.
+//!
+//! | family | owner | key after the family's name | value |
+//! |---|---|---|---|
+//! | `tenant` | `repo/users.rs` | – | record [`crate::records::Tenant`] |
+//! | `users` | `repo/users.rs` | user id | record [`crate::records::User`] |
+//! | `auth_sessions` | `repo/auth_sessions.rs` | auth-session id | record `AuthSession` |
+//! | `auth_sessions_by_family` | `repo/auth_sessions.rs` | family, auth-session id | – |
+//! | `families` | `repo/auth_sessions.rs` | family | record [`crate::records::TokenFamily`] |
+//! | `families_by_user` | `repo/auth_sessions.rs` | user id, end in Unix seconds, family | – |
+//! | `sessions` | `repo/sessions.rs` | workspace-session id | record [`crate::records::Session`] |
+//! | `sessions_by_user` | `repo/sessions.rs` | user id, creation in Unix ms, workspace-session id | – |
+
+use foundationdb_tuple::{Subspace, TuplePack, TupleUnpack};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::idempotent::Marker;
+
+/// How long a marker is kept, in minutes; far longer than any retry loop runs.
+const MARKER_MINUTES: i64 = 15;
+/// Milliseconds in a minute.
+const MINUTE: i64 = 60_000;
+
+/// An encoded key. Only this module makes them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Vec<u8>);
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Key> for Vec<u8> {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+/// All keys below a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySpan {
+    /// The first key.
+    pub begin: Vec<u8>,
+    /// The first key after the span.
+    pub end: Vec<u8>,
+}
+
+/// A family of tenant keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TenantFamily {
+    Tenant,
+    Users,
+    AuthSessions,
+    AuthSessionsByFamily,
+    Families,
+    FamiliesByUser,
+    Sessions,
+    SessionsByUser,
+}
+
+impl TenantFamily {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Users => "users",
+            Self::AuthSessions => "auth_sessions",
+            Self::AuthSessionsByFamily => "auth_sessions_by_family",
+            Self::Families => "families",
+            Self::FamiliesByUser => "families_by_user",
+            Self::Sessions => "sessions",
+            Self::SessionsByUser => "sessions_by_user",
+        }
+    }
+}
+
+/// The program's part of the key space.
+#[derive(Debug, Clone)]
+pub struct Keyspace {
+    global: Subspace,
+    tenants: Subspace,
+}
+
+impl Keyspace {
+    /// The key space under a root prefix, for example `coditect`.
+    pub fn new(root: &str) -> Self {
+        let root = Subspace::from((root,));
+        Self { global: root.subspace(&("global",)), tenants: root.subspace(&("tenant",)) }
+    }
+
+    /// The keys of one tenant.
+    pub fn tenant(&self, id: Uuid) -> TenantScope {
+        TenantScope { id, space: self.tenants.subspace(&(id,)) }
+    }
+
+    /// A marker for [`crate::Store::run_once`]; `id` must be fresh, `now` is in Unix milliseconds.
+    pub fn marker(&self, now: i64, id: Uuid) -> Marker {
+        let minute = now.div_euclid(MINUTE);
+        let markers = self.global.subspace(&("idempotency",));
+        Marker {
+            key: Key(markers.pack(&(minute, id))),
+            expired: KeySpan { begin: markers.range().0, end: markers.pack(&(minute - MARKER_MINUTES,)) },
+        }
+    }
+
+    /// Global index: normalised e-mail → (tenant, user).
+    pub(crate) fn user_by_email(&self, email: &str) -> Key {
+        Key(self.global.pack(&("users_by_email", email)))
+    }
+
+    /// Global index: auth session → tenant.
+    pub(crate) fn auth_session_tenant(&self, auth_session: Uuid) -> Key {
+        Key(self.global.pack(&("auth_session_tenant", auth_session)))
+    }
+}
+
+/// One tenant's keys. No key it forms lies outside the tenant's prefix, whatever the ids are: the prefix is
+/// fixed at construction, and tuple encoding is prefix-free element by element.
+#[derive(Debug, Clone)]
+pub struct TenantScope {
+    id: Uuid,
+    space: Subspace,
+}
+
+impl TenantScope {
+    /// The tenant.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// A key of a family.
+    pub(crate) fn key<T: TuplePack>(&self, family: TenantFamily, rest: &T) -> Key {
+        Key(self.space.subspace(&(family.name(),)).pack(rest))
+    }
+
+    /// All keys of a family whose first elements are `rest`, and which have more.
+    pub(crate) fn span<T: TuplePack>(&self, family: TenantFamily, rest: &T) -> KeySpan {
+        let (begin, end) = self.space.subspace(&(family.name(),)).subspace(rest).range();
+        KeySpan { begin, end }
+    }
+
+    /// The elements of a key of a family, after the family's name.
+    pub(crate) fn unpack<'k, T: TupleUnpack<'k>>(
+        &self,
+        family: TenantFamily,
+        key: &'k [u8],
+    ) -> Result<T, StoreError> {
+        self.space.subspace(&(family.name(),)).unpack(key).map_err(|error| StoreError::Record {
+            family: family.name(),
+            reason: format!("its key is malformed: {error:?}"),
+        })
+    }
+
+    /// The tenant's own record.
+    pub(crate) fn tenant(&self) -> Key {
+        self.key(TenantFamily::Tenant, &())
+    }
+
+    pub(crate) fn user(&self, id: Uuid) -> Key {
+        self.key(TenantFamily::Users, &(id,))
+    }
+
+    pub(crate) fn auth_session(&self, id: Uuid) -> Key {
+        self.key(TenantFamily::AuthSessions, &(id,))
+    }
+
+    pub(crate) fn auth_session_by_family(&self, family: Uuid, id: Uuid) -> Key {
+        self.key(TenantFamily::AuthSessionsByFamily, &(family, id))
+    }
+
+    pub(crate) fn family(&self, id: Uuid) -> Key {
+        self.key(TenantFamily::Families, &(id,))
+    }
+
+    pub(crate) fn family_by_user(&self, user: Uuid, ends_at: i64, family: Uuid) -> Key {
+        self.key(TenantFamily::FamiliesByUser, &(user, ends_at, family))
+    }
+
+    pub(crate) fn session(&self, id: Uuid) -> Key {
+        self.key(TenantFamily::Sessions, &(id,))
+    }
+
+    pub(crate) fn session_by_user(&self, user: Uuid, created_at: i64, id: Uuid) -> Key {
+        self.key(TenantFamily::SessionsByUser, &(user, created_at, id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use coditect_auth::{Entropy, SeededEntropy};
+
+    const FAMILIES: [TenantFamily; 8] = [
+        TenantFamily::Tenant,
+        TenantFamily::Users,
+        TenantFamily::AuthSessions,
+        TenantFamily::AuthSessionsByFamily,
+        TenantFamily::Families,
+        TenantFamily::FamiliesByUser,
+        TenantFamily::Sessions,
+        TenantFamily::SessionsByUser,
+    ];
+
+    /// An awkward string: NULs, slashes, dots, 0xff, other tenants' prefixes.
+    fn awkward(entropy: &SeededEntropy, other: &TenantScope) -> (String, Vec<u8>) {
+        let mut bytes = [0; 24];
+        entropy.fill(&mut bytes);
+        let alphabet = ['\0', '/', '.', '\u{ff}', '\u{1}', 'a', '\\', '%'];
+        let text =
+            bytes.iter().take(usize::from(bytes[0] % 24)).map(|b| alphabet[usize::from(b % 8)]).collect();
+        let mut raw = other.space.bytes().to_vec();
+        raw.extend_from_slice(&bytes);
+        (text, raw)
+    }
+
+    #[test]
+    fn no_id_takes_a_scope_out_of_its_tenant() {
+        let seed = 0x7e4a_9710;
+        println_seed(seed);
+        let entropy = SeededEntropy::new(seed);
+        let keys = Keyspace::new("coditect");
+        for round in 0..5_000 {
+            let mine = keys.tenant(entropy.uuid());
+            let other = keys.tenant(entropy.uuid());
+            let (text, raw) = awkward(&entropy, &other);
+            let family = FAMILIES[round % FAMILIES.len()];
+            for key in [
+                mine.key(family, &(text.as_str(),)),
+                mine.key(family, &(raw.as_slice(), text.as_str())),
+                mine.key(family, &(text.as_str(), entropy.uuid(), i64::MIN)),
+            ] {
+                assert!(key.as_ref().starts_with(mine.space.bytes()), "seed {seed}");
+                assert!(!key.as_ref().starts_with(other.space.bytes()), "seed {seed}");
+            }
+            let span = mine.span(family, &(text.as_str(),));
+            let (first, last) = mine.space.range();
+            assert!(span.begin >= first && span.end <= last, "seed {seed}");
+            let key = mine.key(family, &(text.as_str(), raw.as_slice()));
+            let (t, r): (String, Vec<u8>) = mine.unpack(family, key.as_ref()).unwrap();
+            assert_eq!((t, r), (text, raw), "an id comes back as it was, seed {seed}");
+            assert!(other.unpack::<(String, Vec<u8>)>(family, key.as_ref()).is_err());
+        }
+    }
+
+    #[allow(clippy::print_stdout)]
+    fn println_seed(seed: u64) {
+        println!("seed {seed}");
+    }
+
+    #[test]
+    fn families_do_not_overlap() {
+        let scope = Keyspace::new("r").tenant(Uuid::from_u128(1));
+        for (i, a) in FAMILIES.iter().enumerate() {
+            let span = scope.span(*a, &());
+            for b in FAMILIES.iter().skip(i + 1) {
+                let key = scope.key(*b, &(Uuid::nil(),));
+                let inside = key.as_ref() >= span.begin.as_slice() && key.as_ref() < span.end.as_slice();
+                assert!(!inside, "{} lies in {}", b.name(), a.name());
+            }
+        }
+    }
+
+    #[test]
+    fn expired_markers_end_before_the_marker_itself() {
+        let marker = Keyspace::new("r").marker(1_000_000_000, Uuid::nil());
+        assert!(marker.expired.begin < marker.expired.end);
+        assert!(marker.expired.end.as_slice() < marker.key.as_ref());
+    }
+}

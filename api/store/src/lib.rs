@@ -1,0 +1,34 @@
+//! The program's state: transactions over ordered keys, the key space, and the repositories on top.
+//!
+//! - [`contract`], [`limits`], [`StoreError`]: what a transaction is, on any backend. The meaning is
+//!   FoundationDB's.
+//! - [`Store`], [`Transaction`]: what callers use; [`Store::run`] retries, [`Store::run_once`] does so without
+//!   ever doing the work twice.
+//! - [`Embedded`]: the backend in one local file.
+//! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it.
+//!
+//! Absent so far: the FoundationDB backend, atomic mutations, versionstamps, watches, blobs, a change feed.
+
+pub mod contract;
+pub mod limits;
+pub mod records;
+
+mod clock;
+mod embedded;
+mod error;
+mod idempotent;
+mod keyspace;
+mod repo;
+mod store;
+mod transaction;
+
+pub use clock::{ManualMonotonicClock, MonotonicClock, SystemMonotonicClock};
+pub use embedded::{DEFAULT_CACHE_BYTES, Embedded, EmbeddedOptions, OpenError};
+pub use error::{Retry, StoreError, TransactionError};
+pub use idempotent::Marker;
+pub use keyspace::{Key, KeySpan, Keyspace, TenantScope};
+pub use repo::{
+    AuthSessions, Client, Registration, RegistrationError, Repositories, Rotated, Sessions, Users,
+};
+pub use store::{RetryPolicy, Store};
+pub use transaction::Transaction;

@@ -1,0 +1,325 @@
+//! Auth sessions and token families: login, rotation, revocation.
+
+use async_trait::async_trait;
+use coditect_auth::{
+    AuthSession, FamilyRecord, FamilySource, RefreshVerdict, Rotation, SourceError, judge_refresh,
+};
+use uuid::Uuid;
+
+use super::{Context, Repositories, keys_in, load, save, save_entry};
+use crate::contract::ReadMode;
+use crate::error::StoreError;
+use crate::keyspace::{Keyspace, TenantFamily, TenantScope};
+use crate::records::TokenFamily;
+use crate::store::RetryPolicy;
+use crate::transaction::Transaction;
+
+/// Rotations followed from a link in its grace window; more in so short a time are no honest client's.
+const MAX_FOLLOWED: usize = 16;
+
+/// Ended families a login removes, and auth sessions of each: so what a user's past logins leave behind stays
+/// bounded without a background task.
+const SWEPT_FAMILIES: usize = 4;
+const SWEPT_AUTH_SESSIONS: usize = 256;
+
+/// What is remembered of the client that logged in or refreshed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its `User-Agent`.
+    pub user_agent: Option<String>,
+    /// Its address.
+    pub address: Option<String>,
+}
+
+/// What became of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotated {
+    /// A new auth session took the old one's place, now or moments ago: give its tokens.
+    Issued(AuthSession),
+    /// A token rotated before was used again: this has revoked its family.
+    Reused {
+        /// The family that ended.
+        family: Uuid,
+    },
+    /// The family had been revoked.
+    Revoked,
+    /// The family had come to its end.
+    Ended,
+    /// There is no such auth session.
+    NotFound,
+}
+
+/// Logins: auth sessions and token families.
+pub struct AuthSessions<'a> {
+    context: &'a Context,
+}
+
+impl<'a> AuthSessions<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self { context }
+    }
+
+    /// Stores a login: its first auth session and its family. Also removes what is left of a few of the user's
+    /// families that ended before `now` (Unix seconds).
+    pub async fn create(&self, session: &AuthSession, now: i64) -> Result<(), StoreError> {
+        let keys = &self.context.keys;
+        self.context
+            .store
+            .run(&self.context.idempotent, |transaction| async move {
+                sweep(&transaction, keys, session, now).await?;
+                write_login(&transaction, keys, session)
+            })
+            .await
+    }
+
+    /// An auth session and its family, by the global index.
+    pub async fn find(&self, id: Uuid) -> Result<Option<(AuthSession, TokenFamily)>, StoreError> {
+        let keys = &self.context.keys;
+        self.context
+            .store
+            .run(&self.context.idempotent, |transaction| async move {
+                let Some(scope) = scope_of(&transaction, keys, id).await? else {
+                    return Ok(None);
+                };
+                let session = load_session(&transaction, &scope, id).await?;
+                let family = load_family(&transaction, &scope, session.family).await?;
+                Ok(Some((session, family)))
+            })
+            .await
+    }
+
+    /// Refreshes: judges the auth session at `now` (Unix seconds) and replaces it by a new one of the same
+    /// family, in one transaction that happens at most once. A token used again revokes its family in the same
+    /// transaction; the caller must then also tell [`coditect_auth::Families`].
+    pub async fn rotate(
+        &self,
+        id: Uuid,
+        grace_seconds: i64,
+        now: i64,
+        client: &Client,
+    ) -> Result<Rotated, StoreError> {
+        let keys = &self.context.keys;
+        let successor = self.context.entropy.uuid();
+        let marker = self.context.marker();
+        self.context
+            .store
+            .run_once(&RetryPolicy::default(), &marker, |transaction| async move {
+                let Some(scope) = scope_of(&transaction, keys, id).await? else {
+                    return Ok(Rotated::NotFound);
+                };
+                let session = load_session(&transaction, &scope, id).await?;
+                let mut family = load_family(&transaction, &scope, session.family).await?;
+                let revoked = family.revoked_at.is_some();
+                match judge_refresh(&session, revoked, now, grace_seconds) {
+                    RefreshVerdict::Rotate => {
+                        replace(&transaction, keys, session, successor, now, client).map(Rotated::Issued)
+                    }
+                    RefreshVerdict::Grace { successor } => {
+                        let session = latest(&transaction, &scope, successor).await?;
+                        Ok(Rotated::Issued(session))
+                    }
+                    RefreshVerdict::Reused => {
+                        family.revoked_at = Some(now);
+                        save(&transaction, scope.family(family.id), &family)?;
+                        Ok(Rotated::Reused { family: family.id })
+                    }
+                    RefreshVerdict::Revoked => Ok(Rotated::Revoked),
+                    RefreshVerdict::Ended => Ok(Rotated::Ended),
+                }
+            })
+            .await
+    }
+
+    /// Revokes a family at `now` (Unix seconds). The first revocation's time is kept. False if the tenant has
+    /// no such family. The caller must then also tell [`coditect_auth::Families`].
+    pub async fn revoke_family(&self, tenant: Uuid, family: Uuid, now: i64) -> Result<bool, StoreError> {
+        let key = &self.context.keys.tenant(tenant).family(family);
+        self.context
+            .store
+            .run(&self.context.idempotent, |transaction| async move {
+                let Some(mut family) = load::<TokenFamily>(&transaction, key).await? else {
+                    return Ok(false);
+                };
+                if family.revoked_at.is_none() {
+                    family.revoked_at = Some(now);
+                    save(&transaction, key.clone(), &family)?;
+                }
+                Ok(true)
+            })
+            .await
+    }
+
+    /// The family of a tenant's auth session.
+    pub async fn family_of(
+        &self,
+        tenant: Uuid,
+        auth_session: Uuid,
+    ) -> Result<Option<TokenFamily>, StoreError> {
+        let scope = &self.context.keys.tenant(tenant);
+        self.context
+            .store
+            .run(&self.context.idempotent, |transaction| async move {
+                let key = scope.auth_session(auth_session);
+                let Some(session) = load::<AuthSession>(&transaction, &key).await? else {
+                    return Ok(None);
+                };
+                load_family(&transaction, scope, session.family).await.map(Some)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl FamilySource for Repositories {
+    async fn family_of(&self, tenant: Uuid, auth_session: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
+        let family = self
+            .auth_sessions()
+            .family_of(tenant, auth_session)
+            .await
+            .map_err(|error| SourceError(Box::new(error)))?;
+        Ok(family.map(|family| FamilyRecord {
+            family: family.id,
+            user_id: family.user_id,
+            tenant_id: family.tenant_id,
+            ends_at: family.ends_at,
+            revoked: family.revoked_at.is_some(),
+        }))
+    }
+}
+
+/// Writes the first auth session of a family, and the family.
+pub(super) fn write_login(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    session: &AuthSession,
+) -> Result<(), StoreError> {
+    let scope = keys.tenant(session.tenant_id);
+    let family = TokenFamily {
+        id: session.family,
+        user_id: session.user_id,
+        tenant_id: session.tenant_id,
+        created_at: session.created_at,
+        ends_at: session.family_ends_at,
+        revoked_at: None,
+    };
+    save(transaction, scope.family(family.id), &family)?;
+    save_entry(transaction, scope.family_by_user(family.user_id, family.ends_at, family.id))?;
+    write_session(transaction, keys, &scope, session)
+}
+
+/// Writes a new auth session with its index entries.
+fn write_session(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    scope: &TenantScope,
+    session: &AuthSession,
+) -> Result<(), StoreError> {
+    save(transaction, scope.auth_session(session.id), session)?;
+    save_entry(transaction, scope.auth_session_by_family(session.family, session.id))?;
+    transaction.set(keys.auth_session_tenant(session.id), foundationdb_tuple::pack(&(scope.id(),)))
+}
+
+/// Puts a new auth session in the place of `session`.
+fn replace(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    mut session: AuthSession,
+    successor: Uuid,
+    now: i64,
+    client: &Client,
+) -> Result<AuthSession, StoreError> {
+    let scope = keys.tenant(session.tenant_id);
+    let next = AuthSession {
+        id: successor,
+        created_at: now,
+        rotated: None,
+        user_agent: client.user_agent.clone(),
+        address: client.address.clone(),
+        ..session.clone()
+    };
+    session.rotated = Some(Rotation { at: now, successor });
+    save(transaction, scope.auth_session(session.id), &session)?;
+    write_session(transaction, keys, &scope, &next)?;
+    Ok(next)
+}
+
+/// The tenant an auth session belongs to.
+async fn scope_of(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    auth_session: Uuid,
+) -> Result<Option<TenantScope>, StoreError> {
+    let Some(value) = transaction.get(keys.auth_session_tenant(auth_session)).await? else {
+        return Ok(None);
+    };
+    let (tenant,): (Uuid,) = foundationdb_tuple::unpack(&value).map_err(|error| StoreError::Record {
+        family: "auth_session_tenant",
+        reason: format!("{error:?}"),
+    })?;
+    Ok(Some(keys.tenant(tenant)))
+}
+
+async fn load_session(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    id: Uuid,
+) -> Result<AuthSession, StoreError> {
+    load(transaction, &scope.auth_session(id))
+        .await?
+        .ok_or(StoreError::Orphan { family: "auth_session_tenant" })
+}
+
+/// The link that `id` has been rotated to by now: another tab may have refreshed in between, and the tokens of a link
+/// that is rotated itself would soon count as reused.
+async fn latest(transaction: &Transaction, scope: &TenantScope, id: Uuid) -> Result<AuthSession, StoreError> {
+    let mut session = load_session(transaction, scope, id).await?;
+    for _ in 0..MAX_FOLLOWED {
+        match session.rotated {
+            Some(rotation) => session = load_session(transaction, scope, rotation.successor).await?,
+            None => break,
+        }
+    }
+    Ok(session)
+}
+
+async fn load_family(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    family: Uuid,
+) -> Result<TokenFamily, StoreError> {
+    load(transaction, &scope.family(family)).await?.ok_or(StoreError::Orphan { family: "auth_sessions" })
+}
+
+/// Removes what is left of a few families of the user that ended before `now`, oldest first. Nothing can
+/// revive an ended family, so snapshot reads suffice and logins do not conflict here.
+async fn sweep(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    login: &AuthSession,
+    now: i64,
+) -> Result<(), StoreError> {
+    let scope = keys.tenant(login.tenant_id);
+    let mut span = scope.span(TenantFamily::FamiliesByUser, &(login.user_id,));
+    span.end = scope.key(TenantFamily::FamiliesByUser, &(login.user_id, now)).into();
+    if span.begin >= span.end {
+        return Ok(());
+    }
+    let ended = keys_in(transaction, span, SWEPT_FAMILIES, false, ReadMode::Snapshot).await?;
+    for entry in ended {
+        let (_, _, family): (Uuid, i64, Uuid) = scope.unpack(TenantFamily::FamiliesByUser, &entry)?;
+        let members = scope.span(TenantFamily::AuthSessionsByFamily, &(family,));
+        let members = keys_in(transaction, members, SWEPT_AUTH_SESSIONS, false, ReadMode::Snapshot).await?;
+        let all = members.len() < SWEPT_AUTH_SESSIONS;
+        for member in members {
+            let (_, id): (Uuid, Uuid) = scope.unpack(TenantFamily::AuthSessionsByFamily, &member)?;
+            transaction.clear(member)?;
+            transaction.clear(scope.auth_session(id))?;
+            transaction.clear(keys.auth_session_tenant(id))?;
+        }
+        if all {
+            transaction.clear(scope.family(family))?;
+            transaction.clear(entry)?;
+        }
+    }
+    Ok(())
+}

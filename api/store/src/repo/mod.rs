@@ -1,0 +1,127 @@
+//! The repositories: the only code that reads and writes records. Index entries are written in the same
+//! transaction as the record they stand for.
+
+mod auth_sessions;
+mod sessions;
+mod users;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coditect_auth::{Clock, Entropy};
+
+pub use self::auth_sessions::{AuthSessions, Client, Rotated};
+pub use self::sessions::Sessions;
+pub use self::users::{Registration, RegistrationError, Users};
+use crate::contract::{RangeRead, ReadMode};
+use crate::error::StoreError;
+use crate::idempotent::Marker;
+use crate::keyspace::{Key, KeySpan, Keyspace};
+use crate::records::Record;
+use crate::store::{RetryPolicy, Store};
+use crate::transaction::Transaction;
+
+/// All repositories over one store. Clones share it.
+#[derive(Clone)]
+pub struct Repositories {
+    context: Arc<Context>,
+}
+
+/// What every repository needs.
+pub(crate) struct Context {
+    store: Store,
+    keys: Keyspace,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// For transactions whose second run changes nothing.
+    idempotent: RetryPolicy,
+}
+
+impl Repositories {
+    /// Repositories over `store`, below the key space's root.
+    pub fn new(store: Store, keys: Keyspace, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self {
+            context: Arc::new(Context { store, keys, clock, entropy, idempotent: RetryPolicy::idempotent() }),
+        }
+    }
+
+    /// Users and their tenants.
+    pub fn users(&self) -> Users<'_> {
+        Users::new(&self.context)
+    }
+
+    /// Logins: auth sessions and token families.
+    pub fn auth_sessions(&self) -> AuthSessions<'_> {
+        AuthSessions::new(&self.context)
+    }
+
+    /// Workspaces.
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions::new(&self.context)
+    }
+
+    /// The store below, to close it.
+    pub fn store(&self) -> &Store {
+        &self.context.store
+    }
+}
+
+impl Context {
+    /// A fresh marker for a transaction that must happen at most once.
+    fn marker(&self) -> Marker {
+        self.keys.marker(self.clock.now_millis(), self.entropy.uuid())
+    }
+}
+
+/// The most rows asked for in one range read of an index.
+const PAGE_ROWS: usize = 1000;
+
+async fn load<R: Record>(transaction: &Transaction, key: &Key) -> Result<Option<R>, StoreError> {
+    match transaction.get(key).await? {
+        Some(bytes) => R::decode(&bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn save<R: Record>(transaction: &Transaction, key: Key, record: &R) -> Result<(), StoreError> {
+    transaction.set(key, record.encode()?)
+}
+
+/// Writes an index entry that carries everything in its key.
+fn save_entry(transaction: &Transaction, key: Key) -> Result<(), StoreError> {
+    transaction.set(key, Bytes::new())
+}
+
+/// Keys of a span, at most `limit`, in the order asked for.
+async fn keys_in(
+    transaction: &Transaction,
+    span: KeySpan,
+    limit: usize,
+    reverse: bool,
+    mode: ReadMode,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let KeySpan { mut begin, mut end } = span;
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    while keys.len() < limit {
+        let page = transaction
+            .range(RangeRead {
+                begin: begin.clone(),
+                end: end.clone(),
+                limit: (limit - keys.len()).min(PAGE_ROWS),
+                reverse,
+                mode,
+            })
+            .await?;
+        keys.extend(page.rows.into_iter().map(|row| row.key));
+        let Some(last) = keys.last().filter(|_| page.more) else {
+            break;
+        };
+        if reverse {
+            end.clone_from(last);
+        } else {
+            begin.clone_from(last);
+            begin.push(0);
+        }
+    }
+    Ok(keys)
+}

@@ -1,0 +1,132 @@
+//! The transaction handle callers use: the backend's transaction plus the limits of [`crate::limits`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::contract::{BackendTransaction, Mutation, RangePage, RangeRead, ReadMode, Version};
+use crate::error::StoreError;
+use crate::limits;
+
+/// A transaction in progress. Clones are handles to the same transaction.
+///
+/// A call that breaks a limit returns the error and spoils the transaction: its commit fails with the same
+/// error, so that half a transaction can never be committed by ignoring a result.
+#[derive(Clone)]
+pub struct Transaction {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Box<dyn BackendTransaction>,
+    meter: Mutex<Meter>,
+}
+
+#[derive(Default)]
+struct Meter {
+    bytes: usize,
+    writes: bool,
+    spoiled: Option<StoreError>,
+}
+
+impl Transaction {
+    pub(crate) fn new(backend: Box<dyn BackendTransaction>) -> Self {
+        Self { inner: Arc::new(Inner { backend, meter: Mutex::new(Meter::default()) }) }
+    }
+
+    /// The version this transaction reads at.
+    pub async fn read_version(&self) -> Result<Version, StoreError> {
+        self.inner.backend.read_version().await
+    }
+
+    /// The value of a key; checked at commit.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
+        let key = key.as_ref();
+        self.account(limits::check_key(key).map(|()| limits::point_bytes(key)))?;
+        self.inner.backend.get(key, ReadMode::Serializable).await
+    }
+
+    /// The value of a key; not checked at commit.
+    pub async fn get_snapshot(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
+        let key = key.as_ref();
+        self.account(limits::check_key(key).map(|()| 0))?;
+        self.inner.backend.get(key, ReadMode::Snapshot).await
+    }
+
+    /// One page of a range.
+    pub async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
+        let bytes = match read.mode {
+            ReadMode::Serializable => read.begin.len() + read.end.len(),
+            ReadMode::Snapshot => 0,
+        };
+        self.account(limits::check_range(&read.begin, &read.end).map(|()| bytes))?;
+        self.inner.backend.range(read).await
+    }
+
+    /// Buffers any write.
+    pub fn mutate(&self, mutation: Mutation) -> Result<(), StoreError> {
+        self.account(limits::check_mutation(&mutation))?;
+        self.meter().writes = true;
+        self.inner.backend.mutate(mutation)
+    }
+
+    /// Sets a key to a value.
+    pub fn set(&self, key: impl Into<Vec<u8>>, value: impl Into<Bytes>) -> Result<(), StoreError> {
+        self.mutate(Mutation::Set { key: key.into(), value: value.into() })
+    }
+
+    /// Removes a key if it is there.
+    pub fn clear(&self, key: impl Into<Vec<u8>>) -> Result<(), StoreError> {
+        self.mutate(Mutation::Clear { key: key.into() })
+    }
+
+    /// Removes every key from `begin` up to, but without, `end`.
+    pub fn clear_range(&self, begin: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Result<(), StoreError> {
+        self.mutate(Mutation::ClearRange { begin: begin.into(), end: end.into() })
+    }
+
+    /// Adds a range to what is checked at commit, as if it had been read.
+    pub fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
+        self.account(limits::check_range(begin, end).map(|()| begin.len() + end.len()))?;
+        self.inner.backend.add_read_conflict(begin, end)
+    }
+
+    /// Commits; returns when the writes are durable. `None` if there was nothing to write.
+    ///
+    /// Not cancel safe: once polled, dropping the future leaves the result unknown.
+    pub async fn commit(&self) -> Result<Option<Version>, StoreError> {
+        if let Some(error) = &self.meter().spoiled {
+            return Err(error.clone());
+        }
+        self.inner.backend.commit().await
+    }
+
+    /// True if there is something to commit.
+    pub(crate) fn has_writes(&self) -> bool {
+        self.meter().writes
+    }
+
+    fn meter(&self) -> std::sync::MutexGuard<'_, Meter> {
+        self.inner.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the bytes a call costs, or spoils the transaction with its error.
+    fn account(&self, cost: Result<usize, StoreError>) -> Result<(), StoreError> {
+        let mut meter = self.meter();
+        if let Some(error) = &meter.spoiled {
+            return Err(error.clone());
+        }
+        let error = match cost {
+            Ok(bytes) => {
+                meter.bytes += bytes;
+                if meter.bytes <= limits::MAX_TRANSACTION_BYTES {
+                    return Ok(());
+                }
+                StoreError::TransactionTooLarge { size: meter.bytes }
+            }
+            Err(error) => error,
+        };
+        meter.spoiled = Some(error.clone());
+        Err(error)
+    }
+}

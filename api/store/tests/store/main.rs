@@ -1,0 +1,11 @@
+//! The store as its callers see it: the contract's rules, the embedded backend's promises, the repositories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod anomalies;
+mod embedded;
+mod faults;
+mod limits;
+mod model;
+mod reads;
+mod repositories;
+mod support;
