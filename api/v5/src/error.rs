@@ -1,0 +1,181 @@
+//! Every way a request can fail, and the only mapping of failures to HTTP.
+
+use axum::response::{IntoResponse, Response};
+use coditect_auth::{AuthError, PasswordError};
+use coditect_store::{RegistrationError, StoreError};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use crate::envelope;
+
+/// Seconds a client is asked to wait before it tries again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request failed. `Display` is what the client reads; causes are logged and never shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Missing or refused credentials.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// Login with an unknown address or a wrong password; which of them is not told.
+    #[error("the e-mail address or the password is wrong")]
+    InvalidCredentials,
+    /// The request may come from another site.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// No such path, or no such object for this caller.
+    #[error("not found")]
+    NotFound,
+    /// The path exists, the method does not.
+    #[error("this path does not support the method; see the Allow header")]
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    #[error("the request body did not arrive in time")]
+    RequestTimeout,
+    /// The connection broke while the body was read.
+    #[error("the request body could not be read")]
+    UnreadableBody,
+    /// Another user has the address.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// The body is larger than allowed.
+    #[error("the request body is larger than {} bytes", crate::extract::MAX_BODY_BYTES)]
+    PayloadTooLarge,
+    /// The body is not declared as JSON.
+    #[error("the request body must be application/json")]
+    UnsupportedMediaType,
+    /// The body is not JSON.
+    #[error("the request body is not valid JSON: {0}")]
+    InvalidJson(String),
+    /// The request is well-formed and wrong.
+    #[error("{field}: {reason}")]
+    Validation {
+        /// The field, as the client names it.
+        field: String,
+        /// What is expected.
+        reason: String,
+    },
+    /// A limit of concurrent work is reached.
+    #[error("the server is busy, try again in a moment")]
+    Overloaded,
+    /// The store cannot answer right now.
+    #[error("the service is not available right now, try again in a moment")]
+    Unavailable(#[source] StoreError),
+    /// Our fault.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ApiError {
+    /// A wrong field.
+    pub(crate) fn validation(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Validation { field: field.into(), reason: reason.into() }
+    }
+
+    /// The contract's code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Auth(error) => error.code(),
+            Self::InvalidCredentials => "INVALID_CREDENTIALS",
+            Self::Forbidden(_) => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::UnreadableBody => "BAD_REQUEST",
+            Self::EmailTaken => "EMAIL_TAKEN",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::InvalidJson(_) => "INVALID_JSON",
+            Self::Validation { .. } => "VALIDATION_FAILED",
+            Self::Overloaded => "OVERLOADED",
+            Self::Unavailable(_) => "UNAVAILABLE",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// The status that goes with it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Auth(error) => {
+                StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
+            Self::EmailTaken => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Validation { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Overloaded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        if status.is_server_error() {
+            tracing::error!(code = self.code(), cause = %causes(&self), "API request failed");
+        }
+        let mut response = envelope::failure(status, self.code(), &self.to_string());
+        let headers = response.headers_mut();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The error and its sources, for the log.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Record { .. }
+            | StoreError::Orphan { .. }
+            | StoreError::KeyTooLarge { .. }
+            | StoreError::ValueTooLarge { .. }
+            | StoreError::TransactionTooLarge { .. }
+            | StoreError::KeyReserved
+            | StoreError::InvertedRange
+            | StoreError::Used => Self::Internal(Box::new(error)),
+            StoreError::Overloaded => Self::Overloaded,
+            error => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<RegistrationError> for ApiError {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::EmailTaken => Self::EmailTaken,
+            RegistrationError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::Overloaded,
+            error => Self::Internal(Box::new(error)),
+        }
+    }
+}

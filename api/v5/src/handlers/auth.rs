@@ -1,0 +1,250 @@
+//! `/api/v5/auth`: register, log in, refresh, log out.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use coditect_auth::{AuthError, AuthSession};
+use coditect_store::records::{Role, Tenant, User};
+use coditect_store::{Client, Registration, Rotated};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode, Uri};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::rfc3339;
+use crate::cookie::{self, CookieMode};
+use crate::envelope::{Created, Data, Empty};
+use crate::error::ApiError;
+use crate::extract::{Caller, Json, OptionalJson, client};
+use crate::state::ApiState;
+use crate::validate;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RegisterRequest {
+    email: String,
+    password: String,
+    first_name: String,
+    last_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct LoginRequest {
+    email: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RefreshRequest {
+    refresh_token: Option<String>,
+}
+
+/// What a login, a registration and a refresh answer.
+#[derive(Serialize)]
+struct LoginResponse {
+    token: String,
+    /// Left out where the client keeps it in the cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// Of the access token, in seconds.
+    expires_in: i64,
+    user: UserResponse,
+}
+
+#[derive(Serialize)]
+struct UserResponse {
+    id: Uuid,
+    tenant_id: Uuid,
+    email: String,
+    first_name: String,
+    last_name: String,
+    role: Role,
+    created_at: String,
+    updated_at: String,
+}
+
+impl TryFrom<User> for UserResponse {
+    type Error = ApiError;
+
+    fn try_from(user: User) -> Result<Self, ApiError> {
+        Ok(Self {
+            id: user.id,
+            tenant_id: user.tenant_id,
+            email: user.email,
+            first_name: user.first_name,
+            last_name: user.last_name,
+            role: user.role,
+            created_at: rfc3339(user.created_at)?,
+            updated_at: rfc3339(user.updated_at)?,
+        })
+    }
+}
+
+pub(crate) async fn register(
+    State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
+    uri: Uri,
+    Json(request): Json<RegisterRequest>,
+) -> Result<Response, ApiError> {
+    let mode = CookieMode::of(&headers, &uri)?;
+    let email = validate::email(&request.email)?;
+    validate::password(&request.password)?;
+    let first_name = validate::person("firstName", &request.first_name)?;
+    let last_name = validate::person("lastName", &request.last_name)?;
+    // Only to save the hash; the registration itself decides.
+    if state.repositories.users().by_email(&email).await?.is_some() {
+        return Err(ApiError::EmailTaken);
+    }
+    let password_hash = state.passwords.hash(SecretString::from(request.password)).await?;
+    let now = state.clock.now_millis();
+    let tenant =
+        Tenant { id: state.entropy.uuid(), name: format!("{first_name} {last_name}"), created_at: now };
+    let user = User {
+        id: state.entropy.uuid(),
+        tenant_id: tenant.id,
+        email,
+        password_hash,
+        first_name,
+        last_name,
+        role: Role::Owner,
+        created_at: now,
+        updated_at: now,
+    };
+    let auth_session = new_login(&state, &user, client(&headers));
+    let registration = Registration { tenant, user, auth_session };
+    state.repositories.users().register(&registration).await?;
+    answer(&state, mode, StatusCode::CREATED, &registration.auth_session, registration.user)
+}
+
+pub(crate) async fn login(
+    State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
+    uri: Uri,
+    Json(request): Json<LoginRequest>,
+) -> Result<Response, ApiError> {
+    let mode = CookieMode::of(&headers, &uri)?;
+    // An address or a password that nobody can have goes the same way as a wrong one, at the same cost.
+    let user = match validate::email(&request.email) {
+        Ok(email) if validate::is_possible_password(&request.password) => {
+            state.repositories.users().by_email(&email).await?
+        }
+        _ => None,
+    };
+    let stored = user.as_ref().map(|user| user.password_hash.as_str());
+    let matches = state.passwords.verify(SecretString::from(request.password), stored).await?;
+    let user = user.filter(|_| matches).ok_or(ApiError::InvalidCredentials)?;
+    let auth_session = new_login(&state, &user, client(&headers));
+    state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await?;
+    answer(&state, mode, StatusCode::OK, &auth_session, user)
+}
+
+pub(crate) async fn refresh(
+    State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
+    uri: Uri,
+    OptionalJson(request): OptionalJson<RefreshRequest>,
+) -> Result<Response, ApiError> {
+    let mode = CookieMode::of(&headers, &uri)?;
+    let in_body = request.and_then(|request| request.refresh_token);
+    let token = match (&in_body, mode) {
+        (Some(token), _) => token.as_str(),
+        (None, Some(_)) => cookie::token(&headers).ok_or(AuthError::MissingCredentials)?,
+        (None, None) if cookie::token(&headers).is_some() => {
+            return Err(ApiError::Forbidden(
+                "the refresh cookie counts only with the header X-Coditect-Refresh: cookie",
+            ));
+        }
+        (None, None) => return Err(ApiError::validation("refreshToken", "is required")),
+    };
+    match rotate(&state, token, &client(&headers)).await {
+        Ok((session, user)) => answer(&state, mode, StatusCode::OK, &session, user),
+        Err(error) => {
+            let refused = error.status() == StatusCode::UNAUTHORIZED;
+            let mut response = error.into_response();
+            if refused && mode.is_some() {
+                response.headers_mut().insert(SET_COOKIE, CookieMode::expire());
+            }
+            Ok(response)
+        }
+    }
+}
+
+pub(crate) async fn logout(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, ApiError> {
+    let family = caller.0.claims.token_family;
+    let now = state.clock.now();
+    // First what outlives this process, then what takes effect at once.
+    state.repositories.auth_sessions().revoke_family(caller.tenant(), family, now).await?;
+    state.families.revoke(family);
+    let mut response = Data(Empty {}).into_response();
+    response.headers_mut().insert(SET_COOKIE, CookieMode::expire());
+    Ok(response)
+}
+
+/// The auth session a refresh token entitles to, and its user.
+async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthSession, User), ApiError> {
+    let id = state.issuer.parse_refresh(token)?;
+    let grace = state.auth.refresh_grace_seconds;
+    let now = state.clock.now();
+    let session = match state.repositories.auth_sessions().rotate(id, grace, now, client).await? {
+        Rotated::Issued(session) => session,
+        Rotated::Reused { family } => {
+            state.families.revoke(family);
+            tracing::warn!(%family, "a rotated refresh token was used again; its family is revoked");
+            return Err(AuthError::TokenRevoked.into());
+        }
+        Rotated::Revoked | Rotated::NotFound => return Err(AuthError::TokenRevoked.into()),
+        Rotated::Ended => return Err(AuthError::TokenExpired.into()),
+    };
+    let user = state.repositories.users().get(session.tenant_id, session.user_id).await?;
+    Ok((session, user.ok_or(AuthError::TokenRevoked)?))
+}
+
+/// The first auth session of a new family.
+fn new_login(state: &ApiState, user: &User, client: Client) -> AuthSession {
+    let now = state.clock.now();
+    AuthSession {
+        id: state.entropy.uuid(),
+        family: state.entropy.uuid(),
+        user_id: user.id,
+        tenant_id: user.tenant_id,
+        email: user.email.clone(),
+        created_at: now,
+        family_ends_at: now.saturating_add(state.auth.family_seconds),
+        rotated: None,
+        user_agent: client.user_agent,
+        address: client.address,
+    }
+}
+
+/// Tokens of a stored auth session, with the refresh token where the client wants it.
+fn answer(
+    state: &ApiState,
+    mode: Option<CookieMode>,
+    status: StatusCode,
+    session: &AuthSession,
+    user: User,
+) -> Result<Response, ApiError> {
+    let now = state.clock.now();
+    let access = state.issuer.access(session, now)?;
+    let refresh = state.issuer.refresh(session)?;
+    let set_cookie =
+        mode.map(|mode| mode.store(&refresh, session.family_ends_at.saturating_sub(now))).transpose()?;
+    let body = LoginResponse {
+        token: access.token,
+        refresh_token: mode.is_none().then_some(refresh),
+        expires_in: access.expires_in,
+        user: user.try_into()?,
+    };
+    let mut response = match status {
+        StatusCode::CREATED => Created(body).into_response(),
+        _ => Data(body).into_response(),
+    };
+    if let Some(cookie) = set_cookie {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}

@@ -1,0 +1,158 @@
+//! Rules for what clients send. Each says what is expected, so that a form can show it.
+
+use coditect_store::records::normalise_email;
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+
+/// The longest e-mail address, in bytes (RFC 5321, 4.5.3.1.3, less the angle brackets).
+const MAX_EMAIL_BYTES: usize = 254;
+/// The longest part before the `@`, in bytes (RFC 5321, 4.5.3.1.1).
+const MAX_LOCAL_BYTES: usize = 64;
+/// The longest label of a domain, in bytes (RFC 1035, 2.3.4).
+const MAX_LABEL_BYTES: usize = 63;
+/// Password length, in characters.
+const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+/// Length of a person's name, in characters.
+const PERSON_CHARS: std::ops::RangeInclusive<usize> = 1..=100;
+/// Length of a workspace's name, in characters.
+const NAME_CHARS: std::ops::RangeInclusive<usize> = 1..=200;
+/// The longest workspace path, in bytes.
+const MAX_PATH_BYTES: usize = 4096;
+/// The largest settings object, in bytes of compact JSON.
+const MAX_SETTINGS_BYTES: usize = 64 << 10;
+
+/// An address in its normal form.
+pub(crate) fn email(input: &str) -> Result<String, ApiError> {
+    let wrong = |reason| ApiError::validation("email", reason);
+    let address = normalise_email(input);
+    if address.len() > MAX_EMAIL_BYTES {
+        return Err(wrong("must be at most 254 bytes long"));
+    }
+    let valid = address.rsplit_once('@').is_some_and(|(local, domain)| is_local(local) && is_domain(domain));
+    if valid { Ok(address) } else { Err(wrong("must be an address such as name@example.com")) }
+}
+
+fn is_local(local: &str) -> bool {
+    let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !"@\"(),:;<>[\\]".contains(c);
+    (1..=MAX_LOCAL_BYTES).contains(&local.len()) && local.chars().all(allowed)
+}
+
+fn is_domain(domain: &str) -> bool {
+    let label = |label: &str| {
+        (1..=MAX_LABEL_BYTES).contains(&label.len())
+            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    domain.contains('.') && domain.split('.').all(label)
+}
+
+/// A new password.
+pub(crate) fn password(input: &str) -> Result<(), ApiError> {
+    if PASSWORD_CHARS.contains(&input.chars().count()) {
+        return Ok(());
+    }
+    Err(ApiError::validation("password", "must have 8 to 128 characters"))
+}
+
+/// Whether a password could ever have been set.
+pub(crate) fn is_possible_password(input: &str) -> bool {
+    password(input).is_ok()
+}
+
+/// A person's name, without surrounding space.
+pub(crate) fn person(field: &'static str, input: &str) -> Result<String, ApiError> {
+    text(field, input, PERSON_CHARS, "must have 1 to 100 characters and no control characters")
+}
+
+/// A workspace's name, without surrounding space.
+pub(crate) fn name(input: &str) -> Result<String, ApiError> {
+    text("name", input, NAME_CHARS, "must have 1 to 200 characters and no control characters")
+}
+
+fn text(
+    field: &'static str,
+    input: &str,
+    length: std::ops::RangeInclusive<usize>,
+    rule: &str,
+) -> Result<String, ApiError> {
+    let trimmed = input.trim();
+    if length.contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control) {
+        return Ok(trimmed.to_owned());
+    }
+    Err(ApiError::validation(field, rule))
+}
+
+/// A workspace's path, as the client names it; the API gives it no meaning.
+pub(crate) fn workspace_path(path: &str) -> Result<(), ApiError> {
+    if path.is_empty() || path.len() > MAX_PATH_BYTES || path.contains('\0') {
+        return Err(ApiError::validation("workspacePath", "must have 1 to 4096 bytes and no NUL character"));
+    }
+    Ok(())
+}
+
+/// A workspace's settings.
+pub(crate) fn settings(settings: &Map<String, Value>) -> Result<(), ApiError> {
+    let size = serde_json::to_vec(settings).map_or(usize::MAX, |bytes| bytes.len());
+    if size > MAX_SETTINGS_BYTES {
+        return Err(ApiError::validation("settings", "must be at most 65536 bytes of JSON"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(email(" Ann.Lee+x@Example.co.UK ").unwrap(), "ann.lee+x@example.co.uk");
+        assert!(email("jürgen@bücher.example").is_ok());
+        let longest = format!("{}@{}.example", "l".repeat(64), "d".repeat(60));
+        assert!(email(&longest).is_ok());
+        for bad in [
+            "",
+            "a",
+            "@example.com",
+            "a@",
+            "a@b",
+            "a@.com",
+            "a@b..c",
+            "a b@example.com",
+            "a@@example.com",
+            "a@-b.com",
+            "a\0@example.com",
+            "a@exa mple.com",
+            "<a@example.com>",
+            "a@example.com,b@example.com",
+        ] {
+            assert!(email(bad).is_err(), "{bad:?} passed");
+        }
+        assert!(email(&format!("{}@example.com", "l".repeat(65))).is_err());
+        let long = format!("a@{}com", "d.".repeat(130));
+        assert!(email(&long).unwrap_err().to_string().contains("254"));
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters_and_at_their_boundaries() {
+        assert!(password(&"ü".repeat(8)).is_ok() && password(&"ü".repeat(128)).is_ok());
+        assert!(password("1234567").is_err() && password(&"x".repeat(129)).is_err());
+        assert_eq!(person("firstName", " Zoë ").unwrap(), "Zoë");
+        assert!(person("firstName", "   ").is_err() && person("firstName", &"x".repeat(101)).is_err());
+        assert!(name(&"ü".repeat(200)).is_ok() && name(&"x".repeat(201)).is_err());
+        assert!(name("a\nb").is_err());
+        assert!(workspace_path(&"p".repeat(4096)).is_ok() && workspace_path(&"p".repeat(4097)).is_err());
+        assert!(workspace_path("a\0b").is_err() && workspace_path("").is_err());
+    }
+
+    #[test]
+    fn settings_are_measured_as_compact_json() {
+        // {"k":"…"} has 8 bytes around the value.
+        let of = |n: usize| Map::from_iter([("k".to_owned(), Value::String("x".repeat(n)))]);
+        assert!(settings(&of(MAX_SETTINGS_BYTES - 8)).is_ok());
+        assert!(settings(&of(MAX_SETTINGS_BYTES - 7)).is_err());
+    }
+}
