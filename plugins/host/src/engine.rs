@@ -1,0 +1,204 @@
+//! The engine: what all plugins of a process share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use sha2::{Digest, Sha256};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::capacity::{Capacity, Place};
+use crate::error::{EngineError, LoadError, LoadReason};
+use crate::exchange::Environment;
+use crate::limits::{EngineSettings, Limits, MAX_TABLE_ELEMENTS};
+use crate::module::{CompiledModule, Linkers};
+use crate::plugin::{Plugin, PluginConfig};
+use crate::pool::Pool;
+use crate::shared_data::SharedDataRegistry;
+use crate::ticker::{Ticker, Ticking};
+
+/// Tables of one instance; most modules have one, those with reference types may have a second.
+const TABLES_PER_INSTANCE: u32 = 2;
+
+/// The wasm runtime, its instance pool, its epoch thread and its cache of compiled modules.
+///
+/// Cheap to clone; the last clone (plugins hold one each) stops and joins the thread.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<EngineInner>,
+}
+
+pub(crate) struct EngineInner {
+    pub(crate) runtime: wasmtime::Engine,
+    linkers: Linkers,
+    pub(crate) environment: Arc<dyn Environment>,
+    settings: EngineSettings,
+    capacity: Arc<Capacity>,
+    pub(crate) shared_data: SharedDataRegistry,
+    modules: Mutex<HashMap<[u8; 32], Weak<CompiledModule>>>,
+    pools: Mutex<Vec<Weak<Pool>>>,
+    /// Grows with each use of an instance: the order of "least recently used".
+    uses: AtomicU64,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// Makes the engine and starts its thread.
+    ///
+    /// # Errors
+    /// The runtime refused the settings, the address space could not be reserved, or the thread not started.
+    pub fn new(settings: EngineSettings, environment: Arc<dyn Environment>) -> Result<Self, EngineError> {
+        let refused = |error: wasmtime::Error| EngineError::Runtime {
+            max_instances: settings.max_instances,
+            reason: format!("{error:#}"),
+        };
+        let runtime = wasmtime::Engine::new(&runtime_config(&settings)).map_err(refused)?;
+        let linkers = Linkers::new(&runtime).map_err(refused)?;
+        let ticked = runtime.clone();
+        let ticker = Ticker::start(settings.epoch_interval, move || ticked.increment_epoch());
+        let inner = EngineInner {
+            linkers,
+            environment,
+            capacity: Capacity::new(settings.max_instances),
+            shared_data: SharedDataRegistry::new(settings.shared_data_bytes),
+            modules: Mutex::default(),
+            pools: Mutex::default(),
+            uses: AtomicU64::new(0),
+            ticker: ticker.map_err(EngineError::Ticker)?,
+            runtime,
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Compiles a plugin's module (or takes it from the cache, keyed by its SHA-256), checks it, and starts and
+    /// configures one instance of it, the canary, which is then thrown away. A plugin that comes back from here
+    /// is one that works with its configuration.
+    ///
+    /// Takes CPU time in proportion to the module, up to seconds: call it off the request path.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the plugin is found here and named in the [`LoadError`].
+    pub fn load(&self, config: PluginConfig) -> Result<Plugin, LoadError> {
+        let plugin = config.name.clone();
+        let refuse = |reason| LoadError { plugin, reason: Box::new(reason) };
+        if let Err(reason) = self.check_limits(&config.limits) {
+            return Err(refuse(reason));
+        }
+        Plugin::load(&self.inner, config).map_err(refuse)
+    }
+
+    fn check_limits(&self, limits: &Limits) -> Result<(), LoadReason> {
+        let most = self.inner.settings.max_memory_bytes;
+        if limits.memory_bytes > most {
+            let allowed = format!("at most {most} bytes");
+            return Err(LoadReason::Limit { name: "memory_bytes", actual: limits.memory_bytes, allowed });
+        }
+        if limits.table_elements > MAX_TABLE_ELEMENTS {
+            let allowed = format!("at most {MAX_TABLE_ELEMENTS}");
+            return Err(LoadReason::Limit { name: "table_elements", actual: limits.table_elements, allowed });
+        }
+        if limits.instances_per_tenant == 0 {
+            let allowed = "at least 1".to_owned();
+            return Err(LoadReason::Limit { name: "instances_per_tenant", actual: 0, allowed });
+        }
+        Ok(())
+    }
+
+    /// Instances alive now, over all plugins.
+    #[must_use]
+    pub fn live_instances(&self) -> u32 {
+        self.inner.capacity.live()
+    }
+
+    /// Compiled modules alive now. A module goes with its last plugin.
+    #[must_use]
+    pub fn live_modules(&self) -> usize {
+        let modules = self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        modules.values().filter(|module| module.strong_count() > 0).count()
+    }
+}
+
+impl EngineInner {
+    pub(crate) fn ticking(&self) -> Ticking {
+        self.ticker.ticking()
+    }
+
+    pub(crate) fn next_use(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The module with these bytes, compiled once.
+    pub(crate) fn module(
+        &self,
+        wasm: &[u8],
+        probe: wasmtime::Store<crate::state::HostState>,
+    ) -> Result<Arc<CompiledModule>, LoadReason> {
+        let limit = self.settings.max_module_bytes;
+        if wasm.len() > limit {
+            return Err(LoadReason::TooLarge { actual: wasm.len(), limit });
+        }
+        let hash: [u8; 32] = Sha256::digest(wasm).into();
+        if let Some(module) = self.cached(&hash) {
+            return Ok(module);
+        }
+        // Compiled without the lock: two loads of one new module may both compile it, which only costs time.
+        let module = CompiledModule::compile(&self.linkers, wasm, probe)?;
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        modules.retain(|_, module| module.strong_count() > 0);
+        modules.insert(hash, Arc::downgrade(&module));
+        Ok(module)
+    }
+
+    fn cached(&self, hash: &[u8; 32]) -> Option<Arc<CompiledModule>> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner).get(hash)?.upgrade()
+    }
+
+    /// Makes a plugin's instances known to the search for the least recently used one.
+    pub(crate) fn add_pool(&self, pool: &Arc<Pool>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
+
+    /// A place for one more instance, at the cost of the least recently used idle one where all are taken.
+    pub(crate) fn place(&self) -> Result<Place, u32> {
+        loop {
+            if let Some(place) = self.capacity.take() {
+                return Ok(place);
+            }
+            let pools: Vec<Arc<Pool>> = {
+                let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+                pools.iter().filter_map(Weak::upgrade).collect()
+            };
+            let oldest =
+                pools.iter().filter_map(|pool| Some((pool.oldest_idle()?, pool))).min_by_key(|(age, _)| *age);
+            match oldest {
+                // False means that it was taken meanwhile: look again.
+                Some((age, pool)) => pool.evict(age),
+                None => return Err(self.capacity.limit()),
+            };
+        }
+    }
+}
+
+fn runtime_config(settings: &EngineSettings) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(settings.max_instances)
+        .total_memories(settings.max_instances)
+        .total_tables(settings.max_instances.saturating_mul(TABLES_PER_INSTANCE))
+        .max_memories_per_module(1)
+        .max_tables_per_module(TABLES_PER_INSTANCE)
+        .max_memory_size(settings.max_memory_bytes)
+        .table_elements(MAX_TABLE_ELEMENTS);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(settings.max_stack_bytes)
+        // No Proxy-Wasm guest has them, and each is more to attack.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false);
+    config
+}

@@ -1,0 +1,148 @@
+//! `proxy_get_property`, `proxy_set_property`: paths, where each is visible, and those the host knows by itself.
+
+use wasmtime::Linker;
+
+use super::{Allowed, export};
+use crate::abi::{HeaderMap, Status};
+use crate::exchange::Exchange;
+use crate::state::{Answer, Budget, Caller, HostState, Phase};
+use crate::{field, memory, pairs};
+
+pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    export!(
+        linker, "proxy_get_property", Allowed::Callbacks, get,
+        (path: u32, path_size: u32, return_value: u32, return_size: u32)
+    );
+    export!(
+        linker, "proxy_set_property", Allowed::Callbacks, set,
+        (path: u32, path_size: u32, value: u32, value_size: u32)
+    );
+    Ok(())
+}
+
+fn get(caller: &mut Caller<'_>, path: u32, path_size: u32, return_value: u32, return_size: u32) -> Answer {
+    let (guest, state) = memory::split(caller)?;
+    let path = memory::slice(guest, path, path_size)?;
+    let path = pairs::path_segments(path).ok_or(Status::NotFound)?;
+    let mut value = std::mem::take(&mut state.scratch);
+    value.clear();
+    let answer = if find(state, &path, &mut value) {
+        memory::hand_over(caller, &value, return_value, return_size)
+    } else {
+        Err(Status::NotFound.into())
+    };
+    caller.data_mut().scratch = value;
+    answer
+}
+
+fn find(state: &mut HostState, path: &[&[u8]], value: &mut Vec<u8>) -> bool {
+    let plugin = &state.scope.plugin;
+    let own = match *path {
+        [b"plugin_name"] => Some(plugin.name.as_bytes()),
+        [b"plugin_root_id"] => Some(plugin.root_id.as_bytes()),
+        [b"plugin_vm_id"] => Some(plugin.vm_id.as_bytes()),
+        _ => None,
+    };
+    if let Some(own) = own {
+        value.extend_from_slice(own);
+        return true;
+    }
+    if !state.call.own_context() || !visible(state.call.phase, path) {
+        return false;
+    }
+    let HostState { exchange, names, .. } = state;
+    let Some(exchange) = exchange.get() else { return false };
+    from_headers(exchange, path, names, value) || exchange.property(path, value)
+}
+
+/// Envoy's table: what belongs to a message is there while its headers are, and in the log; the rest in every
+/// callback of a stream but the last two, which have no exchange at all.
+fn visible(phase: Phase, path: &[&[u8]]) -> bool {
+    let (request, response, log) = match phase {
+        Phase::RequestHeaders => (true, false, false),
+        Phase::ResponseHeaders => (false, true, false),
+        Phase::Log => (true, true, true),
+        Phase::StreamCreate => (false, false, false),
+        Phase::Start
+        | Phase::RootCreate
+        | Phase::VmStart
+        | Phase::Configure
+        | Phase::Done
+        | Phase::Delete => {
+            return false;
+        }
+    };
+    match *path {
+        [b"request", b"duration", ..] => log,
+        [b"request", b"protocol" | b"size" | b"total_size" | b"time", ..] => true,
+        [b"request", ..] => request,
+        [b"response", b"flags" | b"size" | b"total_size", ..] => true,
+        [b"response", ..] => response,
+        [b"upstream", ..] => response,
+        _ => true,
+    }
+}
+
+/// The properties that are another view of the header maps.
+fn from_headers(exchange: &dyn Exchange, path: &[&[u8]], names: &mut Vec<u8>, value: &mut Vec<u8>) -> bool {
+    let request = HeaderMap::Request;
+    match *path {
+        [b"request", b"path"] => exchange.header(request, b":path", value),
+        [b"request", b"method"] => exchange.header(request, b":method", value),
+        [b"request", b"scheme"] => exchange.header(request, b":scheme", value),
+        [b"request", b"host"] => exchange.header(request, b":authority", value),
+        [b"request", b"useragent"] => exchange.header(request, b"user-agent", value),
+        [b"request", b"referer"] => exchange.header(request, b"referer", value),
+        [b"request", b"id"] => {
+            value.extend_from_slice(exchange.request_id().as_bytes());
+            true
+        }
+        [b"request", b"url_path"] => path_part(exchange, value, |path, mark| path.truncate(mark)),
+        [b"request", b"query"] => path_part(exchange, value, |path, mark| {
+            path.drain(..(mark + 1).min(path.len()));
+        }),
+        [b"request", b"headers", name] => exchange.header(request, field::lower(name, names), value),
+        [b"response", b"headers", name] => {
+            exchange.header(HeaderMap::Response, field::lower(name, names), value)
+        }
+        [b"response", b"code"] => response_code(exchange, value),
+        _ => false,
+    }
+}
+
+/// Cuts `:path` at its question mark; one that has none ends there.
+fn path_part(exchange: &dyn Exchange, value: &mut Vec<u8>, cut: impl Fn(&mut Vec<u8>, usize)) -> bool {
+    if !exchange.header(HeaderMap::Request, b":path", value) {
+        return false;
+    }
+    let mark = value.iter().position(|byte| *byte == b'?').unwrap_or(value.len());
+    cut(value, mark);
+    true
+}
+
+/// A number is an `int64`, little-endian.
+fn response_code(exchange: &dyn Exchange, value: &mut Vec<u8>) -> bool {
+    let mut text = Vec::new();
+    exchange.header(HeaderMap::Response, b":status", &mut text);
+    match std::str::from_utf8(&text).ok().and_then(|text| text.parse::<i64>().ok()) {
+        Some(code) => {
+            value.extend_from_slice(&code.to_le_bytes());
+            true
+        }
+        None => false,
+    }
+}
+
+/// Only for a stream: a root context has none to set it on (`NOT_FOUND`, as in Envoy).
+fn set(caller: &mut Caller<'_>, path: u32, path_size: u32, value: u32, value_size: u32) -> Answer {
+    let (guest, state) = memory::split(caller)?;
+    let path = memory::slice(guest, path, path_size)?;
+    let value = memory::slice(guest, value, value_size)?;
+    if !state.call.own_context() || state.exchange.get().is_none() {
+        return Err(Status::NotFound.into());
+    }
+    state.charge(Budget::Property, path.len() + value.len())?;
+    let segments = pairs::path_segments(path).ok_or(Status::BadArgument)?;
+    let exchange = state.exchange.get().ok_or(Status::NotFound)?;
+    Ok(exchange.set_property(&segments, value).map_err(|_| Status::BadArgument)?)
+}

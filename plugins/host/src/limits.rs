@@ -1,0 +1,120 @@
+//! Every limit of the host, by name, with its unit and default.
+
+use std::time::Duration;
+
+/// What one plugin may use. A callback that crosses a budget ends in a [`Trap`](crate::Trap), which costs that
+/// instance its life and nobody else anything.
+///
+/// The defaults for CPU and memory are the ones Google publishes for plugins on its load balancers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time of one callback of a stream. Default 1 ms.
+    ///
+    /// Time on the thread's CPU clock, not wall time: a busy machine kills no innocent plugin. It is looked at when
+    /// the epoch wakes the check ([`EngineSettings::epoch_interval`]) and counted from the first such wake, so a
+    /// callback gets at least this much and at most two intervals more.
+    pub callback_cpu: Duration,
+    /// CPU time for each function of an instance's start: instantiation, `_initialize`, `main` or `_start`, the root
+    /// context's creation, `proxy_on_vm_start`, `proxy_on_configure`. Default 100 ms.
+    pub start_cpu: Duration,
+    /// Linear memory of one instance, in bytes. Default 16 MiB. Growing past it traps; a module that starts with
+    /// more is refused when it is loaded.
+    pub memory_bytes: usize,
+    /// Elements of one table. Default and most: 100 000.
+    pub table_elements: usize,
+    /// Instances per tenant. Default 4: more than one so that several threads do not wait for each other.
+    pub instances_per_tenant: usize,
+    /// Bytes one callback may log. Default 64 KiB.
+    pub log_bytes: usize,
+    /// Bytes of names and values one callback may write into header maps, and of headers in a local response.
+    /// Default 64 KiB.
+    pub header_bytes: usize,
+    /// Bytes one callback may set as properties, paths included. Default 64 KiB.
+    pub property_bytes: usize,
+    /// Bytes of a local response's body. Default 1 MiB.
+    pub local_response_bytes: usize,
+    /// Metrics a tenant's instances of this plugin may define together. Default 256; the next one is refused with
+    /// `INTERNAL_FAILURE`.
+    pub metrics: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            callback_cpu: Duration::from_millis(1),
+            start_cpu: Duration::from_millis(100),
+            memory_bytes: 16 * 1024 * 1024,
+            table_elements: MAX_TABLE_ELEMENTS,
+            instances_per_tenant: 4,
+            log_bytes: 64 * 1024,
+            header_bytes: 64 * 1024,
+            property_bytes: 64 * 1024,
+            local_response_bytes: 1024 * 1024,
+            metrics: 256,
+        }
+    }
+}
+
+/// What all plugins share. Fixed when the [`Engine`](crate::Engine) is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Instances alive at once, over all plugins and tenants. Default 1000. When it is reached, the least recently
+    /// used idle instance goes; with none idle, a new stream is refused ([`StreamError::Exhausted`](crate::StreamError)).
+    ///
+    /// Address space is reserved for this many at start (about 4 GiB each, never touched, not counted by a memory
+    /// limit), so that guests need no bounds checks.
+    pub max_instances: u32,
+    /// The most memory any plugin's [`Limits::memory_bytes`] can allow, in bytes. Default 128 MiB.
+    pub max_memory_bytes: usize,
+    /// Native stack a guest may use, in bytes. Default 512 KiB. The calling thread's stack must be clearly larger
+    /// (tokio's and Rust's default of 2 MiB is).
+    pub max_stack_bytes: usize,
+    /// How often running callbacks are woken to look at their CPU time. Default 500 µs. The thread that does it
+    /// sleeps when no plugin runs.
+    pub epoch_interval: Duration,
+    /// Size of a module's wasm, in bytes. Default 32 MiB.
+    pub max_module_bytes: usize,
+    /// Shared data of one scope (a `vm_id` of one tenant), keys, values and [`SHARED_DATA_ENTRY_BYTES`] for each
+    /// entry, in bytes. Default 1 MiB; what does not fit is refused with `INTERNAL_FAILURE`.
+    pub shared_data_bytes: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            max_instances: 1000,
+            max_memory_bytes: 128 * 1024 * 1024,
+            max_stack_bytes: 512 * 1024,
+            epoch_interval: Duration::from_micros(500),
+            max_module_bytes: 32 * 1024 * 1024,
+            shared_data_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// Most elements a table can have in this host.
+pub const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// What an entry of shared data costs besides its key and value, in bytes.
+pub const SHARED_DATA_ENTRY_BYTES: usize = 64;
+
+/// Most bytes of a serialized header map taken from a guest. The reference host's number.
+pub const MAX_PAIRS_BYTES: usize = 1024 * 1024;
+
+/// Most pairs of a serialized header map taken from a guest. The reference host's number.
+pub const MAX_PAIRS: usize = 1024;
+
+/// Longest property path taken from a guest, in bytes.
+pub const MAX_PROPERTY_PATH_BYTES: usize = 4096;
+
+/// Most segments of a property path.
+pub const MAX_PROPERTY_SEGMENTS: usize = 32;
+
+/// Longest metric name, in bytes.
+pub const MAX_METRIC_NAME_BYTES: usize = 256;
+
+/// Most bytes one `random_get` gives. The reference host's number.
+pub const MAX_RANDOM_BYTES: u32 = 64 * 1024;
+
+/// Longest backtrace kept in a [`Trap`](crate::Trap), in bytes.
+pub(crate) const MAX_BACKTRACE_BYTES: usize = 4096;

@@ -1,0 +1,264 @@
+//! A loaded plugin.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::abi::{AbiVersion, LogLevel};
+use crate::engine::EngineInner;
+use crate::error::{LoadReason, StartError, StreamError};
+use crate::exchange::Exchange;
+use crate::instance::{self, Instance};
+use crate::limits::Limits;
+use crate::metrics::{MetricSample, MetricTotals};
+use crate::module::CompiledModule;
+use crate::pool::{Lease, Pool};
+use crate::scope::{Counters, PluginFacts, Scope};
+use crate::stream::StreamContext;
+
+/// The canary's tenant in logs and reports. No real tenant can have it: it is no UUID and not `public`.
+const CANARY_TENANT: &str = "(canary)";
+
+/// How many instances a new stream may lose to the traps of others before it gives up.
+const MAX_OPEN_TRIES: u32 = 8;
+
+/// What becomes of a request whose plugin trapped. The embedder acts on it; the host only keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FailureMode {
+    /// The request is answered 503.
+    #[default]
+    Closed,
+    /// The request goes on as if the plugin were not there.
+    Open,
+}
+
+/// A plugin as it is configured.
+#[derive(Debug, Clone)]
+pub struct PluginConfig {
+    /// Its name in the configuration, in logs and metrics, and its property `plugin_name`.
+    pub name: String,
+    /// The module, in the binary format.
+    pub wasm: Arc<[u8]>,
+    /// The root id a module with several roots tells them apart by; property `plugin_root_id`.
+    pub root_id: String,
+    /// Names the scope of shared data; property `plugin_vm_id`.
+    pub vm_id: String,
+    /// What `proxy_on_vm_start` can read.
+    pub vm_configuration: Vec<u8>,
+    /// What `proxy_on_configure` can read: any bytes, most plugins want JSON.
+    pub configuration: Vec<u8>,
+    /// What becomes of requests when it fails.
+    pub failure_mode: FailureMode,
+    /// Messages below are dropped; what `proxy_get_log_level` answers.
+    pub log_level: LogLevel,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+impl PluginConfig {
+    /// A plugin without ids and configuration, closed, with default limits.
+    #[must_use]
+    pub fn new(name: impl Into<String>, wasm: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            name: name.into(),
+            wasm: wasm.into(),
+            root_id: String::new(),
+            vm_id: String::new(),
+            vm_configuration: Vec::new(),
+            configuration: Vec::new(),
+            failure_mode: FailureMode::default(),
+            log_level: LogLevel::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What happened to a plugin since it was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginStats {
+    /// Guest functions called, the canary's included.
+    pub callbacks: u64,
+    /// Those that trapped.
+    pub traps: u64,
+    /// Instances started, the canary included.
+    pub instances_started: u64,
+    /// Idle instances that made room for others.
+    pub instances_evicted: u64,
+    /// Streams that had to share a busy instance because the tenant had all it may have: this grows when
+    /// [`Limits::instances_per_tenant`] is the bottleneck.
+    pub instances_shared: u64,
+    /// Streams refused because no instance could be had at all: this grows when
+    /// [`EngineSettings::max_instances`](crate::EngineSettings) is too small.
+    pub exhausted: u64,
+}
+
+/// A plugin that compiled, fits the host and took its configuration. Cheap to clone.
+///
+/// When the last clone and the last stream are gone, so are its instances.
+#[derive(Clone)]
+pub struct Plugin {
+    inner: Arc<PluginInner>,
+}
+
+struct PluginInner {
+    engine: Arc<EngineInner>,
+    module: Arc<CompiledModule>,
+    facts: Arc<PluginFacts>,
+    failure_mode: FailureMode,
+    pool: Arc<Pool>,
+}
+
+impl Plugin {
+    pub(crate) fn load(engine: &Arc<EngineInner>, config: PluginConfig) -> Result<Self, LoadReason> {
+        let facts = Arc::new(PluginFacts {
+            name: config.name.into(),
+            root_id: config.root_id,
+            vm_id: config.vm_id,
+            vm_configuration: config.vm_configuration,
+            configuration: config.configuration,
+            log_level: config.log_level,
+            limits: config.limits,
+            environment: Arc::clone(&engine.environment),
+            counters: Counters::default(),
+            retired_metrics: Mutex::default(),
+        });
+        let scope = canary_scope(engine, &facts);
+        let probe = instance::store(&engine.runtime, Arc::clone(&scope), &engine.ticking());
+        let module = engine.module(&config.wasm, probe)?;
+        start_canary(engine, &module, scope).map_err(LoadReason::Canary)?;
+        let pool = Arc::new(Pool::new());
+        engine.add_pool(&pool);
+        let engine = Arc::clone(engine);
+        let inner = PluginInner { engine, module, facts, failure_mode: config.failure_mode, pool };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.facts.name
+    }
+
+    /// The ABI version its module was written for.
+    #[must_use]
+    pub fn abi(&self) -> AbiVersion {
+        self.inner.module.abi
+    }
+
+    /// What the embedder is to do when it fails.
+    #[must_use]
+    pub fn failure_mode(&self) -> FailureMode {
+        self.inner.failure_mode
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> PluginStats {
+        let counters = &self.inner.facts.counters;
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        PluginStats {
+            callbacks: get(&counters.callbacks),
+            traps: get(&counters.traps),
+            instances_started: get(&counters.instances_started),
+            instances_evicted: get(&counters.instances_evicted),
+            instances_shared: get(&counters.instances_shared),
+            exhausted: get(&counters.exhausted),
+        }
+    }
+
+    /// The metrics its guests defined, summed over tenants, sorted by name. At most [`Limits::metrics`] per tenant.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<MetricSample> {
+        let retired = self.inner.facts.retired_metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals: MetricTotals = retired.clone();
+        drop(retired);
+        self.inner.pool.for_each_scope(|scope| {
+            totals.add(&scope.metrics.lock().unwrap_or_else(PoisonError::into_inner));
+        });
+        totals.into_samples()
+    }
+
+    /// Begins a stream for a tenant: takes one of its instances, or starts one (its start-up
+    /// functions take up to [`Limits::start_cpu`] each, on this thread), and runs `proxy_on_context_create`. Requests without a tenant belong to
+    /// the pseudo-tenant `public`.
+    ///
+    /// The stream keeps to that instance. Several streams share one; their callbacks are one at a time, so a call
+    /// may wait for another stream's callback, at most for the CPU budget.
+    ///
+    /// # Errors
+    /// No instance could be had, or the guest trapped.
+    pub fn open(&self, tenant: &str, exchange: &mut dyn Exchange) -> Result<StreamContext, StreamError> {
+        let mut tries = 1;
+        loop {
+            let lease = self.lease(tenant)?;
+            match lease.with(|instance| instance.create_stream(exchange)) {
+                Ok(id) => return Ok(StreamContext::new(self.clone(), lease, id)),
+                // Another stream's trap was faster. This one has not begun, so it can begin elsewhere.
+                Err(StreamError::InstanceLost { .. }) if tries < MAX_OPEN_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts an instance for a tenant that has none, so that its first request need not.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn warm(&self, tenant: &str) -> Result<(), StreamError> {
+        self.lease(tenant).map(drop)
+    }
+
+    fn lease(&self, tenant: &str) -> Result<Lease, StreamError> {
+        let PluginInner { engine, facts, pool, .. } = &*self.inner;
+        let most = facts.limits.instances_per_tenant;
+        let new_scope = |tenant: &Arc<str>| {
+            let shared_data = engine.shared_data.scope(&facts.vm_id, tenant);
+            let (plugin, tenant) = (Arc::clone(facts), Arc::clone(tenant));
+            Arc::new(Scope { plugin, tenant, shared_data, metrics: Mutex::default(), keeps_metrics: true })
+        };
+        let lease = pool.lease(tenant, most, new_scope, |scope| self.start(scope))?;
+        lease.used(engine.next_use());
+        Ok(lease)
+    }
+
+    fn start(&self, scope: &Arc<Scope>) -> Result<Instance, StreamError> {
+        let PluginInner { engine, module, facts, .. } = &*self.inner;
+        let plugin = || Arc::clone(&facts.name);
+        let place = engine.place().map_err(|limit| {
+            Counters::add(&facts.counters.exhausted);
+            StreamError::Exhausted { plugin: plugin(), limit }
+        })?;
+        let ticking = engine.ticking();
+        let store = instance::store(&engine.runtime, Arc::clone(scope), &ticking);
+        Counters::add(&facts.counters.instances_started);
+        Instance::start(module, place, store, ticking).map_err(|reason| match reason {
+            StartError::Trap(trap) => StreamError::Trap(trap),
+            reason => StreamError::Start { plugin: plugin(), reason },
+        })
+    }
+}
+
+/// The canary shares nothing: what it counts and stores is gone with it.
+fn canary_scope(engine: &EngineInner, facts: &Arc<PluginFacts>) -> Arc<Scope> {
+    Arc::new(Scope {
+        plugin: Arc::clone(facts),
+        tenant: CANARY_TENANT.into(),
+        shared_data: Arc::new(engine.shared_data.private()),
+        metrics: Mutex::default(),
+        keeps_metrics: false,
+    })
+}
+
+fn start_canary(engine: &EngineInner, module: &CompiledModule, scope: Arc<Scope>) -> Result<(), StartError> {
+    let place = engine.place().map_err(|limit| StartError::Exhausted { limit })?;
+    let ticking = engine.ticking();
+    Counters::add(&scope.plugin.counters.instances_started);
+    let store = instance::store(&engine.runtime, scope, &ticking);
+    let mut canary = Instance::start(module, place, store, ticking)?;
+    Ok(canary.end_root()?)
+}
+
+impl Drop for PluginInner {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
+}

@@ -1,0 +1,141 @@
+//! The thread that moves wasmtime's epoch, so that running callbacks look at their CPU time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long the ticker goes on after the last callback before it sleeps until the next.
+const LINGER: Duration = Duration::from_millis(100);
+
+struct Shared {
+    /// A callback began, or was still running, since the ticker last looked.
+    active: AtomicBool,
+    parked: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// Owns the thread; dropping it stops and joins it.
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    thread: Thread,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// Tells the ticker that a callback runs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ticking {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+impl Ticker {
+    /// Starts the thread, which calls `tick` every `interval` while callbacks run.
+    pub(crate) fn start(interval: Duration, tick: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            active: AtomicBool::new(false),
+            parked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        let own = Arc::clone(&shared);
+        let handle =
+            thread::Builder::new().name("wasm-epoch".to_owned()).spawn(move || run(&own, interval, &tick))?;
+        Ok(Self { shared, thread: handle.thread().clone(), handle: Some(handle) })
+    }
+
+    pub(crate) fn ticking(&self) -> Ticking {
+        Ticking { shared: Arc::clone(&self.shared), thread: self.thread.clone() }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+        if let Some(handle) = self.handle.take()
+            && handle.join().is_err()
+        {
+            tracing::error!("the epoch thread panicked");
+        }
+    }
+}
+
+impl Ticking {
+    /// Called when a callback begins and at each of its epoch wakes. Two loads where the ticker is awake.
+    pub(crate) fn touch(&self) {
+        if !self.shared.active.load(Ordering::Relaxed) {
+            self.shared.active.store(true, Ordering::SeqCst);
+        }
+        if self.shared.parked.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
+}
+
+fn run(shared: &Shared, interval: Duration, tick: &impl Fn()) {
+    let mut looked = Instant::now();
+    while !shared.stop.load(Ordering::SeqCst) {
+        thread::sleep(interval);
+        tick();
+        if looked.elapsed() >= LINGER {
+            looked = Instant::now();
+            if !shared.active.swap(false, Ordering::SeqCst) {
+                sleep_until_active(shared);
+            }
+        }
+    }
+}
+
+/// `parked` is stored before `active` is read here, and `active` before `parked` in `touch`: one of the two sees the
+/// other, so no callback can begin unnoticed.
+fn sleep_until_active(shared: &Shared) {
+    shared.parked.store(true, Ordering::SeqCst);
+    while !shared.active.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
+        thread::park();
+    }
+    shared.parked.store(false, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// Waits for a condition of the other thread, for at most ten seconds.
+    fn eventually(condition: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < end, "the condition did not come true");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_sleeps_when_idle_and_wakes_for_a_callback() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&ticks);
+        let ticker = Ticker::start(Duration::from_millis(1), move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+        eventually(|| ticker.shared.parked.load(Ordering::SeqCst));
+        let asleep = ticks.load(Ordering::SeqCst);
+        ticker.ticking().touch();
+        eventually(|| ticks.load(Ordering::SeqCst) > asleep + 3);
+        eventually(|| ticker.shared.parked.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn dropping_it_joins_the_thread() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&ticks);
+        let ticker = Ticker::start(Duration::from_millis(1), move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+        drop(ticker);
+        assert_eq!(Arc::strong_count(&ticks), 1, "the thread still holds its counter");
+    }
+}

@@ -1,0 +1,251 @@
+//! The embedder's side in tests: an exchange over plain vectors, and an environment that remembers.
+
+use std::sync::{Arc, Mutex};
+
+use coditect_proxy_wasm::{
+    Engine, EngineSettings, Environment, Exchange, HeaderMap, LogLevel, LogRecord, Plugin, PluginConfig,
+    Refused,
+};
+
+/// A fixed clock, a counting random source, and the log lines so far.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) log: Mutex<Vec<Line>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) level: LogLevel,
+    pub(crate) tenant: String,
+    pub(crate) request_id: Option<String>,
+    pub(crate) message: Vec<u8>,
+}
+
+pub(crate) const REALTIME: u64 = 1_700_000_000_000_000_123;
+pub(crate) const MONOTONIC: u64 = 42;
+
+impl Environment for World {
+    fn realtime_nanoseconds(&self) -> u64 {
+        REALTIME
+    }
+
+    fn monotonic_nanoseconds(&self) -> u64 {
+        MONOTONIC
+    }
+
+    fn random(&self, buffer: &mut [u8]) {
+        for (byte, value) in buffer.iter_mut().zip((1..=u8::MAX).cycle()) {
+            *byte = value;
+        }
+    }
+
+    fn log(&self, record: &LogRecord<'_>) {
+        self.log.lock().unwrap().push(Line {
+            level: record.level,
+            tenant: record.tenant.to_owned(),
+            request_id: record.request_id.map(str::to_owned),
+            message: record.message.to_vec(),
+        });
+    }
+}
+
+impl World {
+    /// Takes the numbers that guests reported (see `guest::Guest`), and forgets them.
+    pub(crate) fn reports(&self) -> Vec<u32> {
+        let lines = std::mem::take(&mut *self.log.lock().unwrap());
+        lines.iter().map(|line| u32::from_le_bytes(*line.message.first_chunk().expect("a report"))).collect()
+    }
+
+    /// Takes the messages as text.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let lines = std::mem::take(&mut *self.log.lock().unwrap());
+        lines.into_iter().map(|line| String::from_utf8(line.message).unwrap()).collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.log.lock().unwrap().clear();
+    }
+}
+
+/// An engine with room for a few instances, and its world.
+pub(crate) fn engine_with(settings: EngineSettings) -> (Engine, Arc<World>) {
+    let world = Arc::new(World::default());
+    let engine = Engine::new(settings, Arc::clone(&world) as Arc<dyn Environment>).expect("an engine");
+    (engine, world)
+}
+
+pub(crate) fn engine() -> (Engine, Arc<World>) {
+    engine_with(EngineSettings { max_instances: 8, ..EngineSettings::default() })
+}
+
+/// A loaded plugin and its world; what the canary reported is forgotten.
+pub(crate) fn load(wasm: Vec<u8>) -> (Plugin, Arc<World>) {
+    load_with(wasm, |_| {})
+}
+
+/// The same with a configuration of its own.
+pub(crate) fn load_with(wasm: Vec<u8>, configure: impl FnOnce(&mut PluginConfig)) -> (Plugin, Arc<World>) {
+    let (engine, world) = engine();
+    let mut config = PluginConfig::new("test", wasm);
+    configure(&mut config);
+    let plugin = engine.load(config).expect("the plugin loads");
+    world.clear();
+    (plugin, world)
+}
+
+/// Opens a stream, runs both header callbacks, and closes it.
+pub(crate) fn exchange(plugin: &Plugin, http: &mut Http) {
+    let mut stream = plugin.open("tenant", http).expect("a stream");
+    let _ = stream.on_request_headers(http, true).expect("request headers");
+    let _ = stream.on_response_headers(http, true).expect("response headers");
+    stream.close(http).expect("the end");
+}
+
+pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A request and a response.
+pub(crate) struct Http {
+    pub(crate) request: Pairs,
+    pub(crate) response: Pairs,
+    pub(crate) properties: Vec<(Vec<Vec<u8>>, Vec<u8>)>,
+    pub(crate) request_id: String,
+}
+
+pub(crate) fn pairs(list: &[(&str, &str)]) -> Pairs {
+    list.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+/// The properties this embedder supplies.
+const SUPPLIED: &[&str] = &[
+    "connection.id",
+    "request.protocol",
+    "request.size",
+    "request.time",
+    "request.duration",
+    "response.code_details",
+    "response.flags",
+    "response.size",
+    "source.address",
+    "upstream.address",
+    "coditect.tenant",
+];
+
+fn segments(path: &str) -> Vec<Vec<u8>> {
+    path.split('.').map(|segment| segment.as_bytes().to_vec()).collect()
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            request: pairs(&[
+                (":authority", "a.example"),
+                (":path", "/x?q=1"),
+                (":method", "GET"),
+                (":scheme", "http"),
+                ("x-a", "1"),
+                ("x-a", "2"),
+            ]),
+            response: pairs(&[(":status", "200"), ("content-type", "text/plain")]),
+            properties: SUPPLIED.iter().map(|path| (segments(path), b"supplied".to_vec())).collect(),
+            request_id: "req-1".to_owned(),
+        }
+    }
+}
+
+impl Http {
+    /// All values of a request header.
+    pub(crate) fn request_values(&self, name: &str) -> Vec<String> {
+        values(&self.request, name)
+    }
+
+    fn map(&self, map: HeaderMap) -> &Pairs {
+        match map {
+            HeaderMap::Request => &self.request,
+            HeaderMap::Response => &self.response,
+        }
+    }
+
+    fn map_mut(&mut self, map: HeaderMap) -> &mut Pairs {
+        match map {
+            HeaderMap::Request => &mut self.request,
+            HeaderMap::Response => &mut self.response,
+        }
+    }
+}
+
+fn values(map: &Pairs, name: &str) -> Vec<String> {
+    let matching = map.iter().filter(|(key, _)| key == name.as_bytes());
+    matching.map(|(_, value)| String::from_utf8(value.clone()).unwrap()).collect()
+}
+
+/// The one header this embedder keeps to itself.
+const PROTECTED: &[u8] = b"x-coditect-user";
+
+fn allowed(name: &[u8]) -> Result<(), Refused> {
+    if name == PROTECTED { Err(Refused) } else { Ok(()) }
+}
+
+impl Exchange for Http {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn header_count(&self, map: HeaderMap) -> usize {
+        self.map(map).len()
+    }
+
+    fn visit_headers(&self, map: HeaderMap, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        for (name, value) in self.map(map) {
+            visit(name, value);
+        }
+    }
+
+    fn header(&self, map: HeaderMap, name: &[u8], value: &mut Vec<u8>) -> bool {
+        let found = self.map(map).iter().find(|(key, _)| key == name);
+        found.is_some_and(|(_, first)| {
+            value.extend_from_slice(first);
+            true
+        })
+    }
+
+    fn set_headers(&mut self, map: HeaderMap, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        pairs.iter().try_for_each(|(name, _)| allowed(name))?;
+        *self.map_mut(map) = pairs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        Ok(())
+    }
+
+    fn add_header(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        allowed(name)?;
+        self.map_mut(map).push((name.to_vec(), value.to_vec()));
+        Ok(())
+    }
+
+    fn replace_header(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        allowed(name)?;
+        self.map_mut(map).retain(|(key, _)| key != name);
+        self.add_header(map, name, value)
+    }
+
+    fn remove_header(&mut self, map: HeaderMap, name: &[u8]) -> Result<(), Refused> {
+        allowed(name)?;
+        self.map_mut(map).retain(|(key, _)| key != name);
+        Ok(())
+    }
+
+    fn property(&self, path: &[&[u8]], value: &mut Vec<u8>) -> bool {
+        let found =
+            self.properties.iter().find(|(key, _)| key.iter().map(Vec::as_slice).eq(path.iter().copied()));
+        found.is_some_and(|(_, bytes)| {
+            value.extend_from_slice(bytes);
+            true
+        })
+    }
+
+    fn set_property(&mut self, path: &[&[u8]], value: &[u8]) -> Result<(), Refused> {
+        if path.first() == Some(&&b"coditect"[..]) {
+            return Err(Refused);
+        }
+        self.properties.push((path.iter().map(|segment| segment.to_vec()).collect(), value.to_vec()));
+        Ok(())
+    }
+}
