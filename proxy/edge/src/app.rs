@@ -1,0 +1,273 @@
+//! The composition root: every part is made here, from the configuration, and joined to the others.
+
+use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
+use crate::cli::say;
+use crate::log;
+use crate::signals::{Asked, Signals};
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use coditect_api::ApiState;
+use coditect_auth::{
+    Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
+    TokenIssuer, TokenSettings, TokenVerifier,
+};
+use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
+use coditect_proxy::{
+    AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
+};
+use coditect_store::{Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock};
+use coditect_terminal::TerminalService;
+use prometheus::Registry;
+use secrecy::SecretString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// The built-in console.
+const CONSOLE: &[EmbeddedFile] = include!(concat!(env!("OUT_DIR"), "/console.rs"));
+/// All keys of the edge start with this, in whatever store.
+const KEY_ROOT: &str = "coditect";
+/// How long tasks have to notice that the runtime ends.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// Reads the configuration as the environment has it.
+pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+    let environment = Environment { host: std::env::var("HOST").ok(), port: std::env::var("PORT").ok() };
+    Ok(coditect_config::load(file, &environment)?)
+}
+
+/// Serves until told to stop.
+pub(crate) fn serve(file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    log::start()?;
+    let config = load(file)?;
+    if std::env::var_os("FDB_CLUSTER_FILE").is_some_and(|file| !file.is_empty()) {
+        bail!(
+            "FDB_CLUSTER_FILE is set, but this build has no FoundationDB backend yet. \
+             Unset it to serve from the embedded store at {}",
+            config.store.path.display()
+        );
+    }
+    // Keys are in this memory: no core dump, no debugger of the same user.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .context("the process cannot be made undumpable")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.threads)
+        .thread_name("edge")
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    let served = runtime.block_on(async {
+        let signals = Signals::listen()?;
+        App::start(config, file).await?.run(signals).await
+    });
+    runtime.shutdown_timeout(RUNTIME_END);
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// A running edge.
+struct App {
+    config: Config,
+    file: Option<PathBuf>,
+    server: Server,
+    terminals: TerminalService,
+    repositories: Repositories,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    reloader: Arc<Reloader>,
+}
+
+/// What a new configuration is built with.
+struct Reloader {
+    services: Services,
+    plugins: PluginLoader,
+    metrics: Metrics,
+}
+
+impl App {
+    async fn start(config: Config, file: Option<&Path>) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let (secret, key_made) = signing_secret(&config.auth, &*entropy)?;
+
+        let backend =
+            Embedded::open(&EmbeddedOptions::from(&config.store), Arc::new(SystemMonotonicClock::new()))?;
+        let store = Store::new(Arc::new(backend), Arc::clone(&entropy));
+        let keys = Keyspace::new(KEY_ROOT);
+        let repositories = Repositories::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy));
+        let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
+
+        let tokens = TokenSettings {
+            issuer: config.auth.issuer.clone(),
+            audience: config.auth.audience.clone(),
+            access_seconds: config.auth.access_token_seconds,
+        };
+        let verifier = TokenVerifier::new(&secret, &tokens);
+        let issuer = Arc::new(TokenIssuer::new(&secret, tokens, Arc::clone(&entropy)));
+        let workspaces =
+            Arc::new(StoredWorkspaces { repositories: repositories.clone(), clock: Arc::clone(&clock) });
+        let terminals = TerminalService::new(
+            config.terminal.clone(),
+            launcher(&config.terminal),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            workspaces.clone(),
+        );
+        let router = coditect_api::router(ApiState {
+            repositories: repositories.clone(),
+            issuer: Arc::clone(&issuer),
+            families: Arc::clone(&families),
+            passwords: Arc::new(password_hasher(&config.auth, &entropy)?),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            auth: config.auth.clone(),
+        });
+
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let reloader = Arc::new(Reloader {
+            services: Services {
+                api: Arc::new(Api { router, terminals: terminals.clone() }),
+                terminal: Arc::new(Terminals(terminals.clone())),
+                console: CONSOLE,
+            },
+            plugins: PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
+                .context("the plugin host cannot start")?,
+            metrics: metrics.clone(),
+        });
+        let snapshot = Arc::new(ArcSwap::from_pointee(reloader.build(&config)?));
+        let access_log = match config.server.access_log {
+            true => AccessLog::to(std::io::stdout(), metrics.access_log_dropped())
+                .context("the access log cannot start")?,
+            false => AccessLog::off(metrics.access_log_dropped()),
+        };
+        let parts = Parts {
+            snapshot: Arc::clone(&snapshot),
+            gate: Gate::new(verifier, issuer, families, workspaces, Arc::clone(&clock)),
+            metrics,
+            registry,
+            readiness: Arc::new(Ready {
+                repositories: repositories.clone(),
+                draining: AtomicBool::new(false),
+            }),
+            access_log,
+            clock,
+            entropy,
+        };
+        let server = Server::start(&config.server, parts)?;
+        let app = Self {
+            config,
+            file: file.map(Path::to_owned),
+            server,
+            terminals,
+            repositories,
+            snapshot,
+            reloader,
+        };
+        app.introduce(key_made);
+        Ok(app)
+    }
+
+    /// Tells a person what is served, and where.
+    fn introduce(&self, key_made: bool) {
+        let (http, admin) = (self.server.http_addr(), self.server.admin_addr());
+        say(&format!("coditect-edge {}", env!("CARGO_PKG_VERSION")));
+        say(&format!(
+            "  http    http://{http}  (console at /, API at /api/v5, {} routes)",
+            self.config.routes.len()
+        ));
+        say(&format!("  admin   http://{admin}  (/metrics, /livez, /readyz)"));
+        say(&format!("  store   {} (embedded)", self.config.store.path.display()));
+        match (key_made, std::env::var_os("JWT_SECRET").is_some()) {
+            (_, true) => say("  tokens  signed with JWT_SECRET"),
+            (true, _) => say(&format!(
+                "  tokens  signed with {} (made now; keep it)",
+                self.config.auth.key_file.display()
+            )),
+            (false, _) => say(&format!("  tokens  signed with {}", self.config.auth.key_file.display())),
+        }
+        for warning in &self.config.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
+        while signals.next().await == Asked::Reload {
+            self.reload().await;
+        }
+        tracing::info!(limit_s = self.config.server.drain.as_secs(), "draining");
+        let limit = self.config.server.drain;
+        let (whole, report) = tokio::join!(self.server.drain(limit), self.terminals.shutdown(limit));
+        if !whole {
+            tracing::warn!("some requests did not end in time and were cut off");
+        }
+        if report.left > 0 {
+            tracing::warn!(left = report.left, "some terminals' processes did not end in time");
+        }
+        self.repositories.store().close().await.context("the store could not be closed cleanly")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Takes routes, upstreams and plugins from the file anew. A bad file changes nothing.
+    async fn reload(&self) {
+        let (reloader, file) = (Arc::clone(&self.reloader), self.file.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            let config = load(file.as_deref())?;
+            let snapshot = reloader.build(&config)?;
+            anyhow::Ok((config, snapshot))
+        });
+        let built = built.await.map_err(anyhow::Error::from).and_then(|built| built);
+        self.reloader.metrics.reloaded(built.is_ok());
+        match built {
+            Ok((config, snapshot)) => {
+                self.snapshot.store(Arc::new(snapshot));
+                tracing::info!(
+                    routes = config.routes.len(),
+                    "configuration reloaded; listeners, store, auth and terminals keep theirs until a restart"
+                );
+            }
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "the new configuration was refused, the old one goes on"
+            ),
+        }
+    }
+}
+
+impl Reloader {
+    fn build(&self, config: &Config) -> anyhow::Result<Snapshot> {
+        Ok(Snapshot::build(config, &self.services, &self.plugins, &self.metrics)?)
+    }
+}
+
+/// The edge's own binary, which confines a shell before it runs. The name stays right when the file is replaced.
+fn launcher(config: &TerminalConfig) -> Option<PathBuf> {
+    if config.sandbox == Sandbox::Off {
+        return None;
+    }
+    if !coditect_terminal::can_confine() {
+        tracing::warn!("this kernel has no Landlock, so no terminal will start; see `sandbox` in [terminal]");
+    }
+    Some(PathBuf::from("/proc/self/exe"))
+}
+
+/// `JWT_SECRET`, or the key file, which is made where there is none.
+fn signing_secret(config: &AuthConfig, entropy: &dyn Entropy) -> anyhow::Result<(SigningSecret, bool)> {
+    match std::env::var("JWT_SECRET") {
+        Ok(secret) => Ok((SigningSecret::new(SecretString::from(secret)).context("JWT_SECRET")?, false)),
+        Err(std::env::VarError::NotPresent) => Ok(SigningSecret::load_or_create(&config.key_file, entropy)?),
+        Err(error) => bail!("JWT_SECRET: {error}"),
+    }
+}
+
+fn password_hasher(config: &AuthConfig, entropy: &Arc<dyn Entropy>) -> anyhow::Result<PasswordHasher> {
+    let settings = PasswordSettings {
+        memory_kib: config.password.memory_kib,
+        iterations: config.password.iterations,
+        parallelism: config.password.parallelism,
+        workers: config.password.workers,
+        queue: config.password.queue,
+    };
+    Ok(PasswordHasher::new(settings, Arc::clone(entropy))?)
+}

@@ -1,0 +1,101 @@
+//! `coditect-edge check`: is a configuration valid, and where does each path lead?
+
+use crate::app;
+use crate::cli::say;
+use anyhow::Context;
+use coditect_auth::{SystemClock, SystemEntropy};
+use coditect_config::{Auth, Config, Route};
+use coditect_proxy::{PluginLoader, RouteTable};
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Validates the file, loads its plugins, prints its routes.
+pub(crate) fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let name = file.map_or("the embedded configuration".into(), |file| file.display().to_string());
+    let checked = app::load(file).and_then(|config| load_plugins(&config).map(|()| config));
+    match (checked, as_json) {
+        (Ok(config), true) => say(&report(&config).to_string()),
+        (Ok(config), false) => print(&name, &config),
+        (Err(error), true) => {
+            let problems: Vec<String> = format!("{error:#}").lines().map(str::to_owned).collect();
+            say(&json!({ "valid": false, "problems": problems }).to_string());
+            return Ok(ExitCode::FAILURE);
+        }
+        (Err(error), false) => return Err(error),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load_plugins(config: &Config) -> anyhow::Result<()> {
+    if config.plugins.is_empty() {
+        return Ok(());
+    }
+    let loader = PluginLoader::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+        .context("the plugin host cannot start")?;
+    loader.try_load(&config.plugins)?;
+    Ok(())
+}
+
+/// The routes in the order in which they are tried.
+fn table(config: &Config) -> RouteTable<&Route> {
+    RouteTable::new(config.routes.iter().map(|route| (route.prefix.clone(), route)).collect())
+}
+
+fn who(auth: Auth) -> &'static str {
+    match auth {
+        Auth::Public => "public",
+        Auth::Jwt => "jwt",
+        Auth::Workspace => "workspace",
+    }
+}
+
+fn plugins(route: &Route) -> Vec<String> {
+    let uses = route.plugins.iter().map(|used| match &used.tenants {
+        None => used.plugin.clone(),
+        Some(tenants) => format!("{} ({} tenants)", used.plugin, tenants.len()),
+    });
+    uses.collect()
+}
+
+fn print(name: &str, config: &Config) {
+    say(&format!("{name} is valid. Routes, the first that matches wins:\n"));
+    let row = |prefix: &str, who: &str, target: &str, plugins: &str| {
+        say(format!("  {prefix:<36} {who:<10} {target:<32} {plugins}").trim_end());
+    };
+    row("PREFIX", "WHO", "LEADS TO", "PLUGINS");
+    row("/health (exactly)", "public", "the edge itself", "");
+    for (prefix, route) in table(config).iter() {
+        let target = route.target.to_string();
+        let strip = if route.strip_prefix { ", prefix stripped" } else { "" };
+        row(&prefix.text, who(route.auth), &format!("{target}{strip}"), &plugins(route).join(", "));
+        for public in &route.public {
+            row(&format!("  {} {}", public.method, public.path), "public", "", "");
+        }
+    }
+    if !config.routes.iter().any(|route| route.prefix.segments.is_empty()) {
+        row("(anything else)", "", "404 NOT_FOUND", "");
+    }
+    for upstream in &config.upstreams {
+        say(&format!("\nupstream {} is {}:{}", upstream.name, upstream.host, upstream.port));
+    }
+    for warning in &config.warnings {
+        say(&format!("\nwarning: {warning}"));
+    }
+}
+
+fn report(config: &Config) -> serde_json::Value {
+    let routes: Vec<_> = table(config)
+        .iter()
+        .map(|(prefix, route)| {
+            let public: Vec<_> =
+                route.public.iter().map(|public| format!("{} {}", public.method, public.path)).collect();
+            json!({
+                "prefix": prefix.text, "auth": who(route.auth), "target": route.target.to_string(),
+                "strip_prefix": route.strip_prefix, "public": public, "plugins": plugins(route),
+            })
+        })
+        .collect();
+    json!({ "valid": true, "routes": routes, "warnings": config.warnings })
+}

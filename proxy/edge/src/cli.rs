@@ -1,0 +1,57 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The edge of a multi-tenant cloud IDE: routes, authenticates, runs Wasm policies, serves the API and terminals.
+///
+/// Without a command it serves; without a file it uses the configuration that is built in (see config/edge.toml).
+/// Environment: JWT_SECRET (signs tokens; at least 32 bytes), HOST and PORT (where to listen), RUST_LOG (what is
+/// logged on standard error). SIGTERM drains and exits 0; SIGHUP reads the configuration again.
+#[derive(Debug, Parser)]
+#[command(name = "coditect-edge", version)]
+pub(crate) struct Cli {
+    /// The configuration file.
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve (the same as no command).
+    Serve,
+    /// Validate a configuration, load its plugins and print its route table. Exits 1 where anything is wrong.
+    Check {
+        /// Print JSON for machines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Confine this process to a workspace and become a shell (the edge starts terminals with it).
+    #[command(name = coditect_terminal::LAUNCH_SUBCOMMAND, hide = true)]
+    LaunchShell {
+        /// The workspace's directory.
+        workspace: PathBuf,
+        /// The shell.
+        shell: PathBuf,
+    },
+    /// Ask a running edge whether it lives (for container health checks). Exits 0 if it does, 1 if not.
+    Health {
+        /// The operators' address of that edge.
+        #[arg(long, default_value = "http://127.0.0.1:9090", value_name = "URL")]
+        admin: String,
+    },
+}
+
+/// Writes a line for people to standard output. A closed pipe is no reason to fail.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+/// Writes a line to standard error.
+pub(crate) fn complain(line: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}

@@ -1,0 +1,35 @@
+//! `coditect-edge`: the edge of a multi-tenant cloud IDE in one process.
+
+mod adapters;
+mod app;
+mod check;
+mod cli;
+mod health;
+mod log;
+mod signals;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// A proxy allocates and frees small buffers all day; this allocator costs it about a tenth less CPU than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let outcome = match cli.command {
+        None | Some(cli::Command::Serve) => app::serve(cli.config.as_deref()),
+        Some(cli::Command::Check { json }) => check::run(cli.config.as_deref(), json),
+        Some(cli::Command::LaunchShell { workspace, shell }) => {
+            Err(coditect_terminal::launch(&workspace, &shell).into())
+        }
+        Some(cli::Command::Health { admin }) => health::run(&admin),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            cli::complain(&format!("coditect-edge: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

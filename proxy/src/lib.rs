@@ -1,0 +1,53 @@
+//! The edge's proxy: listeners, routing, the gate, plugins, upstreams, tunnels, static files, metrics.
+//!
+//! A request's way, file by file: [`server`] accepts, [`client_stream`] carries, [`head`] judges its framing,
+//! [`app`] hands it to Pingora, [`service`] drives the phases: [`arrival`] ([`path`], [`route`], [`gate`]),
+//! [`plugins`], then one target: [`call`] (a service in the process), [`files`], [`tunnel`] or [`upstream`]
+//! (Pingora's forwarding, with [`forward`] making the headers). [`respond`] writes what is made in the process,
+//! [`finish`] counts and logs. Everything that can change while it runs is in one [`Snapshot`].
+//!
+//! Pingora's types stay in this crate, but for none: what the edge passes in are services, traits and configuration.
+
+mod access_log;
+mod admin;
+mod app;
+mod arrival;
+mod call;
+mod client_stream;
+mod cookies;
+mod files;
+mod files_target;
+mod finish;
+mod forward;
+mod gate;
+mod head;
+mod hosts;
+mod local;
+mod metrics;
+mod path;
+mod plugins;
+mod reply;
+mod request;
+mod respond;
+mod route;
+mod server;
+mod service;
+mod snapshot;
+mod takeover;
+mod trace;
+mod tunnel;
+mod upstream;
+
+pub use access_log::AccessLog;
+// What bodies are made of.
+pub use admin::Readiness;
+pub use bytes::Bytes;
+pub use files::EmbeddedFile;
+pub use gate::{Gate, Workspaces};
+pub use local::{BoxDuplex, Duplex, LocalService, RequestBody, UpgradeHandler};
+pub use metrics::Metrics;
+pub use plugins::{PluginError, PluginLoader};
+pub use reply::{BoxError, Reply, ReplyBody, full};
+pub use route::RouteTable;
+pub use server::{Parts, Server};
+pub use snapshot::{Services, Snapshot};

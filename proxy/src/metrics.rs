@@ -1,0 +1,250 @@
+//! What Prometheus scrapes. Every label comes from the configuration or from a fixed list, so the number of series is
+//! bounded by the configuration.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use std::time::Duration;
+
+/// Seconds; from the health answer's tens of microseconds to a slow upstream.
+const BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+/// Status classes, by their first digit; `0` stands for requests that ended without an answer.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// All metrics of the proxy. Each metric's help text says what it counts and in which unit.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    upstream_requests: IntCounterVec,
+    upstream_duration: HistogramVec,
+    sockets: IntGaugeVec,
+    socket_ends: IntCounterVec,
+    socket_bytes: IntCounterVec,
+    plugin_calls: IntCounterVec,
+    plugin_traps: IntCounterVec,
+    plugin_seconds: HistogramVec,
+    plugin_responses: IntCounterVec,
+    refused_heads: IntCounterVec,
+    resolve_failures: IntCounterVec,
+    /// Open connections of clients.
+    pub(crate) connections: IntGauge,
+    log_dropped: IntCounter,
+    reloads: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// A name is registered twice: one registry takes one set.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(made.clone())).map(|()| made)
+        };
+        let histograms = |name: &str, help: &str, labels: &[&str]| {
+            let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+            let made = HistogramVec::new(options, labels)?;
+            registry.register(Box::new(made.clone())).map(|()| made)
+        };
+        let sockets = IntGaugeVec::new(Opts::new("coditect_open_sockets", "Open WebSockets."), &["route"])?;
+        registry.register(Box::new(sockets.clone()))?;
+        let connections = IntGauge::new("coditect_open_connections", "Open connections of clients.")?;
+        registry.register(Box::new(connections.clone()))?;
+        let log_dropped = IntCounter::new(
+            "coditect_access_log_dropped_total",
+            "Access-log lines dropped because the queue was full.",
+        )?;
+        registry.register(Box::new(log_dropped.clone()))?;
+        Ok(Self {
+            requests: counters(
+                "coditect_requests_total",
+                "Requests by route and class of status.",
+                &["route", "class"],
+            )?,
+            duration: histograms(
+                "coditect_request_duration_seconds",
+                "From a request's head to the end of its answer; sockets not counted.",
+                &["route"],
+            )?,
+            upstream_requests: counters(
+                "coditect_upstream_requests_total",
+                "Requests sent to an upstream by class of its answer; none: it gave none.",
+                &["upstream", "class"],
+            )?,
+            upstream_duration: histograms(
+                "coditect_upstream_duration_seconds",
+                "From a request's head to the end of an upstream's answer.",
+                &["upstream"],
+            )?,
+            sockets,
+            socket_ends: counters(
+                "coditect_socket_ends_total",
+                "WebSockets that ended, by reason.",
+                &["route", "reason"],
+            )?,
+            socket_bytes: counters(
+                "coditect_socket_bytes_total",
+                "Bytes carried by tunnels that ended.",
+                &["route", "direction"],
+            )?,
+            plugin_calls: counters(
+                "coditect_plugin_calls_total",
+                "Callbacks of plugins.",
+                &["plugin", "callback"],
+            )?,
+            plugin_traps: counters(
+                "coditect_plugin_traps_total",
+                "Callbacks that trapped or could not be run.",
+                &["plugin"],
+            )?,
+            plugin_seconds: histograms(
+                "coditect_plugin_callback_seconds",
+                "Time of one callback.",
+                &["plugin"],
+            )?,
+            plugin_responses: counters(
+                "coditect_plugin_responses_total",
+                "Requests answered by a plugin.",
+                &["plugin"],
+            )?,
+            refused_heads: counters(
+                "coditect_refused_heads_total",
+                "Requests refused for how they were framed.",
+                &["code"],
+            )?,
+            resolve_failures: counters(
+                "coditect_upstream_resolve_failures_total",
+                "Failed look-ups of an upstream's name.",
+                &["upstream"],
+            )?,
+            reloads: counters(
+                "coditect_config_reloads_total",
+                "Reloads of the configuration; a refused one leaves the old one running.",
+                &["result"],
+            )?,
+            connections,
+            log_dropped,
+        })
+    }
+
+    pub(crate) fn route(&self, route: &str) -> RouteMetrics {
+        RouteMetrics {
+            requests: CLASSES.map(|class| self.requests.with_label_values(&[route, class])),
+            duration: self.duration.with_label_values(&[route]),
+            sockets: self.sockets.with_label_values(&[route]),
+            to_upstream: self.socket_bytes.with_label_values(&[route, "to_upstream"]),
+            to_client: self.socket_bytes.with_label_values(&[route, "to_client"]),
+        }
+    }
+
+    pub(crate) fn upstream(&self, upstream: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            requests: CLASSES.map(|class| self.upstream_requests.with_label_values(&[upstream, class])),
+            duration: self.upstream_duration.with_label_values(&[upstream]),
+            resolve_failures: self.resolve_failures.with_label_values(&[upstream]),
+        }
+    }
+
+    pub(crate) fn plugin(&self, plugin: &str) -> PluginMetrics {
+        PluginMetrics {
+            request_headers: self.plugin_calls.with_label_values(&[plugin, "request_headers"]),
+            response_headers: self.plugin_calls.with_label_values(&[plugin, "response_headers"]),
+            traps: self.plugin_traps.with_label_values(&[plugin]),
+            seconds: self.plugin_seconds.with_label_values(&[plugin]),
+            responses: self.plugin_responses.with_label_values(&[plugin]),
+        }
+    }
+
+    /// Counts a socket's end. `reason` is one of a fixed list.
+    pub(crate) fn socket_ended(&self, route: &str, reason: &str) {
+        self.socket_ends.with_label_values(&[route, reason]).inc();
+    }
+
+    /// Counts a refused head. `code` is one of a fixed list.
+    pub(crate) fn head_refused(&self, code: &str) {
+        self.refused_heads.with_label_values(&[code]).inc();
+    }
+
+    /// Access-log lines that were dropped.
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.log_dropped.clone()
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, taken: bool) {
+        self.reloads.with_label_values(&[if taken { "taken" } else { "refused" }]).inc();
+    }
+}
+
+fn class(status: u16) -> usize {
+    match status / 100 {
+        class @ 1..=5 => usize::from(class),
+        _ => 0,
+    }
+}
+
+/// Counts something as open for as long as it lives, also where its task panics.
+pub(crate) struct Open(IntGauge);
+
+impl Open {
+    pub(crate) fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// One route's series, looked up once.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteMetrics {
+    requests: [IntCounter; 6],
+    duration: Histogram,
+    pub(crate) sockets: IntGauge,
+    pub(crate) to_upstream: IntCounter,
+    pub(crate) to_client: IntCounter,
+}
+
+impl RouteMetrics {
+    /// Counts a request; `status` 0 where there was no answer, `duration` unless it became a socket.
+    pub(crate) fn finished(&self, status: u16, duration: Option<Duration>) {
+        self.requests[class(status)].inc();
+        if let Some(duration) = duration {
+            self.duration.observe(duration.as_secs_f64());
+        }
+    }
+}
+
+/// One upstream's series, looked up once.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamMetrics {
+    requests: [IntCounter; 6],
+    duration: Histogram,
+    pub(crate) resolve_failures: IntCounter,
+}
+
+impl UpstreamMetrics {
+    pub(crate) fn finished(&self, status: u16, duration: Option<Duration>) {
+        self.requests[class(status)].inc();
+        if let Some(duration) = duration {
+            self.duration.observe(duration.as_secs_f64());
+        }
+    }
+}
+
+/// One plugin's series, looked up once.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginMetrics {
+    pub(crate) request_headers: IntCounter,
+    pub(crate) response_headers: IntCounter,
+    pub(crate) traps: IntCounter,
+    pub(crate) seconds: Histogram,
+    pub(crate) responses: IntCounter,
+}

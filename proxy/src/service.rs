@@ -1,0 +1,363 @@
+//! A request's way through the edge, phase by phase (Pingora's `ProxyHttp`).
+//!
+//! [`arrive`](EdgeService::arrive) route → gate → plugins, then the target: a service in the process, files or a
+//! tunnel are served right there; an upstream is left to Pingora's own forwarding, whose hooks are at the end.
+
+use crate::access_log::AccessLog;
+use crate::arrival;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::plugins::{Verdict, View};
+use crate::reply::{Reply, refusal};
+use crate::request::{Replacement, RequestCtx};
+use crate::snapshot::{Snapshot, TargetEntry};
+use crate::tunnel::{self, Tunnels};
+use crate::{call, files_target, finish, forward, respond};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use coditect_auth::{Clock, Entropy};
+use http::StatusCode;
+use http::header::TRANSFER_ENCODING;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the rest of a request's body is read after its answer, so that the connection can go on.
+const DRAIN_BODY: Duration = Duration::from_secs(5);
+
+/// What all requests share.
+pub struct EdgeService {
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) gate: Gate,
+    pub(crate) metrics: Metrics,
+    pub(crate) access_log: AccessLog,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// Where a request that was let in goes.
+enum Next {
+    /// The response was written, or the connection taken over.
+    Done,
+    /// To its upstream, by Pingora.
+    Forward,
+}
+
+impl EdgeService {
+    async fn serve(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Next> {
+        if let Err(refused) = self.arrive(session, ctx).await {
+            respond::write(session, ctx, refused).await?;
+            return Ok(Next::Done);
+        }
+        match self.request_plugins(session, ctx) {
+            Verdict::Continue => {}
+            Verdict::Respond(local) => {
+                ctx.code = Some("PLUGIN_RESPONSE");
+                respond::write(session, ctx, respond::from_plugin(local)).await?;
+                return Ok(Next::Done);
+            }
+            Verdict::Failed => {
+                ctx.code = Some("PLUGIN_FAILED");
+                respond::write(session, ctx, respond::plugin_failed()).await?;
+                return Ok(Next::Done);
+            }
+        }
+        self.target(session, ctx).await
+    }
+
+    /// Runs the plugins' request phase.
+    fn request_plugins(&self, session: &mut Session, ctx: &mut RequestCtx) -> Verdict {
+        let end_of_stream = session.is_body_empty();
+        let Some(run) = &mut ctx.plugins else { return Verdict::Continue };
+        let mut view = View {
+            facts: &run.facts,
+            request: session.req_header_mut(),
+            response: None,
+            properties: &mut run.properties,
+        };
+        run.chain.request_headers(&mut view, end_of_stream)
+    }
+
+    async fn target(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Next> {
+        let Some(route) = ctx.route.clone() else { return Ok(Next::Done) };
+        match &route.target {
+            TargetEntry::Local(service) => {
+                arrival::give_back_cookies(session, ctx)?;
+                call::local(session, ctx, service).await?;
+                Ok(Next::Done)
+            }
+            TargetEntry::Files { files, console } => {
+                let reply = files_target::answer(session, ctx, files, *console).await;
+                respond::write(session, ctx, reply).await?;
+                Ok(Next::Done)
+            }
+            TargetEntry::Upstream(upstream) if tunnel::is_websocket(session.req_header()) => {
+                self.tunnels.serve(session, ctx, upstream).await?;
+                Ok(Next::Done)
+            }
+            TargetEntry::Upstream(_) => self.before_forwarding(session, ctx).await,
+        }
+    }
+
+    /// Sees that the body's beginning is sound before an upstream hears of the request.
+    async fn before_forwarding(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Next> {
+        call::expected(session).await?;
+        if session.is_body_empty() || !session.req_header().headers.contains_key(TRANSFER_ENCODING) {
+            return Ok(Next::Forward);
+        }
+        // What is read here stays in the retry buffer, from which it is forwarded.
+        session.enable_retry_buffering();
+        loop {
+            match session.read_request_body().await {
+                // Part of a line that says how long the next chunk is.
+                Ok(Some(piece)) if piece.is_empty() => {}
+                Ok(_) => return Ok(Next::Forward),
+                Err(error) => {
+                    tracing::debug!(%error, "a request's body is malformed");
+                    session.set_keepalive(None);
+                    ctx.code = Some("BAD_REQUEST");
+                    let message = "the request's body is malformed or was cut off";
+                    respond::write(session, ctx, refusal(StatusCode::BAD_REQUEST, "BAD_REQUEST", message))
+                        .await?;
+                    return Ok(Next::Done);
+                }
+            }
+        }
+    }
+
+    /// What a client gets when forwarding failed before anything was sent to it.
+    fn failure(error: &Error, ctx: &mut RequestCtx) -> Option<Reply> {
+        let (status, code, message) = match (error.etype(), error.esource()) {
+            (ErrorType::HTTPStatus(413), _) => {
+                ctx.code = Some("PAYLOAD_TOO_LARGE");
+                return Some(call::too_large());
+            }
+            (
+                ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
+                ErrorSource::Upstream,
+            ) => (StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", "the upstream did not answer in time"),
+            (_, ErrorSource::Upstream) if is_connect(error.etype()) => {
+                (StatusCode::BAD_GATEWAY, "UPSTREAM_UNREACHABLE", "the upstream could not be reached")
+            }
+            (_, ErrorSource::Upstream) => (
+                StatusCode::BAD_GATEWAY,
+                "BAD_GATEWAY",
+                "the upstream broke off or sent what is no HTTP response",
+            ),
+            (
+                ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::ReadError,
+                ErrorSource::Downstream,
+            ) if !is_malformed(error) => {
+                ctx.code = Some("CLIENT_GONE");
+                return None;
+            }
+            (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Downstream) => {
+                ctx.code = Some("REQUEST_TIMEOUT");
+                let message = "the request did not arrive in time";
+                return Some(refusal(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message));
+            }
+            (_, ErrorSource::Downstream) => {
+                (StatusCode::BAD_REQUEST, "BAD_REQUEST", "the request is malformed or was cut off")
+            }
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the edge failed to serve this request"),
+        };
+        ctx.code = Some(code);
+        Some(refusal(status, code, message))
+    }
+}
+
+/// Whether reading failed because of what was read.
+fn is_malformed(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+}
+
+fn is_connect(etype: &ErrorType) -> bool {
+    matches!(
+        etype,
+        ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::ConnectTimedout
+            | ErrorType::SocketError
+            | ErrorType::BindError
+            | ErrorType::UnknownError
+    )
+}
+
+/// The service as Pingora's phases; the listeners' side holds it too.
+pub(crate) struct Edge(pub(crate) Arc<EdgeService>);
+
+impl std::ops::Deref for Edge {
+    type Target = EdgeService;
+
+    fn deref(&self) -> &EdgeService {
+        &self.0
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = RequestCtx;
+
+    fn new_ctx(&self) -> RequestCtx {
+        RequestCtx::new(&*self.entropy)
+    }
+
+    /// No modules: compression and the like are done where the edge answers itself.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
+        session.set_total_drain_timeout(Some(DRAIN_BODY));
+        // Boxed: a socket's life is spent in here.
+        let next = Box::pin(self.serve(session, ctx)).await?;
+        Ok(matches!(next, Next::Done))
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
+        let upstream =
+            ctx.upstream().cloned().ok_or_else(|| Error::explain(ErrorType::InternalError, "no upstream"))?;
+        if !ctx.forwarded {
+            ctx.forwarded = true;
+            ctx.turn = upstream.take_turn();
+        }
+        let unresolved = |message: String| Error::explain(ErrorType::ConnectNoRoute, message).into_up();
+        let address = match upstream.address(ctx.turn, ctx.attempts).await {
+            Ok(Some(address)) => address,
+            Ok(None) => {
+                return Err(unresolved(format!("upstream {}: no address left to try", upstream.config.name)));
+            }
+            Err(error) => return Err(unresolved(format!("upstream {}: {error}", upstream.config.name))),
+        };
+        let mut peer = Box::new(HttpPeer::new(address, false, String::new()));
+        peer.options.connection_timeout = Some(upstream.config.connect_timeout);
+        peer.options.total_connection_timeout = Some(upstream.config.connect_timeout);
+        peer.options.read_timeout = Some(upstream.config.response_timeout);
+        peer.options.write_timeout = Some(upstream.config.response_timeout);
+        peer.options.idle_timeout = Some(upstream.config.keepalive);
+        Ok(peer)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut RequestCtx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so the next address may be tried; `upstream_peer` says when there is none left.
+        ctx.attempts += 1;
+        error.set_retry(true);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestCtx,
+    ) -> pingora::Result<()> {
+        forward::to_upstream(request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestCtx,
+    ) -> pingora::Result<()> {
+        ctx.bytes_in += body.as_ref().map_or(0, |body| body.len() as u64);
+        let limit = ctx.route.as_ref().and_then(|route| route.config.max_body_bytes);
+        if limit.is_some_and(|limit| ctx.bytes_in > limit) {
+            return Error::e_explain(
+                ErrorType::HTTPStatus(413),
+                "the request's body is larger than its route takes",
+            );
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestCtx,
+    ) -> pingora::Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nobody asked for it: switches are the tunnels' business.
+            let unasked =
+                Error::explain(ErrorType::InvalidHTTPHeader, "an upstream switched protocols unasked");
+            return Err(unasked.into_up());
+        }
+        if response.status.is_informational() {
+            forward::interim(response);
+            return Ok(());
+        }
+        forward::to_client(response, ctx)?;
+        // The upstream's response is given up; `fail_to_proxy` sends the other one.
+        ctx.replacement = match respond::run_plugins(session, ctx, response, false) {
+            Verdict::Continue => return Ok(()),
+            Verdict::Respond(local) => Some(Replacement::Plugin(local)),
+            Verdict::Failed => Some(Replacement::Failed),
+        };
+        Error::e_explain(ErrorType::InternalError, "a plugin replaced the response")
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+        let reply = match ctx.replacement.take() {
+            Some(Replacement::Plugin(local)) => Some(respond::from_plugin(local)),
+            Some(Replacement::Failed) => {
+                ctx.code = Some("PLUGIN_FAILED");
+                Some(respond::plugin_failed())
+            }
+            None => EdgeService::failure(error, ctx),
+        };
+        let unanswered = !ctx.socket && session.response_written().is_none();
+        let mut error_code = 0;
+        if let Some(reply) = reply.filter(|_| unanswered) {
+            error_code = reply.status().as_u16();
+            session.set_keepalive(None);
+            // The response phase has run, or must not run on a half-made response.
+            let plugins = ctx.plugins.take();
+            if let Err(error) = respond::write(session, ctx, reply).await {
+                tracing::debug!(%error, "an error could not be told to the client");
+            }
+            ctx.plugins = plugins;
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    /// Failures are told by the access log and by metrics; Pingora's own line would repeat the request's target.
+    fn suppress_error_log(&self, _: &Session, ctx: &RequestCtx, error: &Error) -> bool {
+        if *error.esource() == ErrorSource::Upstream {
+            let upstream = ctx.upstream().map(|upstream| upstream.config.name.clone()).unwrap_or_default();
+            tracing::warn!(upstream, request_id = %ctx.id, error = %error.etype().as_str(), "forwarding failed");
+        }
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &RequestCtx,
+        _: &Error,
+        _: pingora::proxy::ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _: &Session, ctx: &RequestCtx) -> String {
+        format!("{} {}", ctx.seen.method, ctx.seen.path)
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
+        finish::request(&self.0, session, ctx);
+    }
+}

@@ -1,0 +1,170 @@
+//! WebSocket tunnels to upstreams: the edge repeats the handshake and pumps the bytes itself.
+//!
+//! Auth and plugins have run on the upgrade request. The upstream's 101 is passed on; from then on the tunnel lives
+//! until one end closes it, its token family ends (close code 4001), or the edge drains (1012). An upstream that
+//! answers anything else than 101 is passed on as an ordinary response, and the connection ends with it: what the
+//! client sent after its request is never taken for another one.
+
+mod frames;
+mod handshake;
+mod pump;
+
+use crate::forward;
+use crate::metrics::Open;
+use crate::plugins::Verdict;
+use crate::request::RequestCtx;
+use crate::respond;
+use crate::takeover::{self, Prefixed};
+use crate::upstream::Upstream;
+use coditect_auth::Entropy;
+use handshake::Answer;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+use pump::{Counters, Ending, Limits, pump};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use handshake::is_websocket;
+
+/// On drain, sockets are closed spread over so long, so that their clients do not all come back at once.
+const DRAIN_SPREAD: Duration = Duration::from_millis(1500);
+
+/// When the edge ends a tunnel, its two ends have so long to answer the Close frame: with the grace before it, the
+/// last socket is closed within a second.
+const PEER_CLOSE: Duration = Duration::from_millis(500);
+
+/// What tunnels share.
+pub(crate) struct Tunnels {
+    /// Cancelled when the edge drains.
+    pub(crate) drain: CancellationToken,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Tunnels {
+    /// Serves an upgrade request, to its very end.
+    pub(crate) async fn serve(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        upstream: &Arc<Upstream>,
+    ) -> pingora::Result<()> {
+        ctx.forwarded = true;
+        let request = handshake::request(session.req_header(), ctx)?;
+        match handshake::dial(upstream, &request).await {
+            Ok(Answer::Switched { head, stream }) => self.switch(session, ctx, head, stream).await,
+            Ok(Answer::Refused { stream }) => relay(session, ctx, upstream, stream).await,
+            Err(error) => {
+                let (reply, code) = error.reply();
+                tracing::warn!(
+                    upstream = upstream.config.name,
+                    error = &error as &dyn std::error::Error,
+                    "handshake failed"
+                );
+                ctx.code = Some(code);
+                session.set_keepalive(None);
+                respond::write(session, ctx, reply).await
+            }
+        }
+    }
+
+    async fn switch(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        mut head: Box<ResponseHeader>,
+        upstream: Prefixed<TcpStream>,
+    ) -> pingora::Result<()> {
+        forward::to_client(&mut head, ctx)?;
+        match respond::run_plugins(session, ctx, &mut head, true) {
+            Verdict::Continue => {}
+            Verdict::Respond(local) => {
+                return respond::write(session, ctx, respond::from_plugin(local)).await;
+            }
+            Verdict::Failed => {
+                ctx.code = Some("PLUGIN_FAILED");
+                return respond::write(session, ctx, respond::plugin_failed()).await;
+            }
+        }
+        let client = takeover::switch(session, ctx, head.headers.clone()).await?;
+        let route = ctx.route.clone();
+        let _open = route.as_ref().map(|route| Open::new(route.metrics.sockets.clone()));
+        let counters = Counters::default();
+        let family = ctx.identity.as_ref().map(|identity| Arc::clone(&identity.family));
+        let ending = async {
+            let ended = async {
+                match &family {
+                    Some(family) => drop(family.ended().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = ended => Ending::SignedOut,
+                () = self.drained() => Ending::Drain,
+            }
+        };
+        let mask = || {
+            let mut key = [0u8; 4];
+            self.entropy.fill(&mut key);
+            key
+        };
+        // Boxed: a socket's state is large, and most requests are none.
+        let limits = Limits { peer_close: PEER_CLOSE, ..Limits::default() };
+        let outcome = Box::pin(pump(client, upstream, &limits, &counters, ending, mask)).await;
+        ctx.code = Some(outcome.as_str());
+        ctx.bytes_in = counters.to_upstream.load(Ordering::Relaxed);
+        ctx.bytes_out = counters.to_client.load(Ordering::Relaxed);
+        if let Some(route) = route {
+            route.metrics.to_upstream.inc_by(ctx.bytes_in);
+            route.metrics.to_client.inc_by(ctx.bytes_out);
+        }
+        Ok(())
+    }
+
+    /// Resolves some random time after the drain began.
+    async fn drained(&self) {
+        self.drain.cancelled().await;
+        let mut random = [0u8; 2];
+        self.entropy.fill(&mut random);
+        let part = f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX);
+        tokio::time::sleep(DRAIN_SPREAD.mul_f64(part)).await;
+    }
+}
+
+/// Passes on the response of an upstream that did not switch.
+async fn relay(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    upstream: &Arc<Upstream>,
+    stream: Prefixed<TcpStream>,
+) -> pingora::Result<()> {
+    session.set_keepalive(None);
+    let mut answer = UpstreamSession::new(Box::new(stream));
+    answer.read_timeout = Some(upstream.config.response_timeout);
+    answer.read_response().await.map_err(|e| e.into_up())?;
+    let Some(head) = answer.resp_header() else {
+        return Error::e_explain(ErrorType::InvalidHTTPHeader, "an upstream's answer without a head");
+    };
+    let mut head = Box::new(head.clone());
+    forward::to_client(&mut head, ctx)?;
+    match respond::run_plugins(session, ctx, &mut head, false) {
+        Verdict::Continue => {}
+        Verdict::Respond(local) => return respond::write(session, ctx, respond::from_plugin(local)).await,
+        Verdict::Failed => {
+            ctx.code = Some("PLUGIN_FAILED");
+            return respond::write(session, ctx, respond::plugin_failed()).await;
+        }
+    }
+    ctx.status = head.status.as_u16();
+    session.write_response_header(head, false).await?;
+    while let Some(piece) = answer.read_body_bytes().await.map_err(|e| e.into_up())? {
+        ctx.bytes_out += piece.len() as u64;
+        session.write_response_body(Some(piece), false).await?;
+    }
+    session.write_response_body(None, true).await
+}
