@@ -8,16 +8,60 @@
 //! - It commits only if nothing it read (outside snapshot reads) was written by a transaction that committed
 //!   after that snapshot. Keys it had itself written or cleared before reading them do not count as read.
 //! - Once `commit` has returned, the writes are durable and every later transaction sees them.
+//! - Atomic mutations are applied to the value there is at commit. Reading a key after one in the same
+//!   transaction counts as a read.
 //! - A transaction without writes commits without any check: its reads were consistent anyway.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use crate::error::StoreError;
 
 /// A point in the store's history. Later commits have greater versions, also across restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
+
+/// The bytes of a [`Versionstamp`].
+pub const VERSIONSTAMP_BYTES: usize = 10;
+
+/// A transaction's place in the order of all commits: its commit version, 8 bytes, and its place among the
+/// transactions of that version, 2 bytes, both big-endian. So stamps sort as bytes as the commits did.
+///
+/// Source: FoundationDB, "Versionstamps" in its data-modelling guide.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Versionstamp(pub [u8; VERSIONSTAMP_BYTES]);
+
+impl Versionstamp {
+    /// The stamp of the `order`-th transaction of a version.
+    pub fn new(version: Version, order: u16) -> Self {
+        let mut bytes = [0; VERSIONSTAMP_BYTES];
+        let (high, low) = bytes.split_at_mut(8);
+        high.copy_from_slice(&version.0.to_be_bytes());
+        low.copy_from_slice(&order.to_be_bytes());
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Versionstamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a commit that wrote something returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The version from which on every reader sees the writes.
+    pub version: Version,
+    /// What the store put in place of the transaction's versionstamps.
+    pub versionstamp: Versionstamp,
+}
 
 /// Whether a read takes part in conflict detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +94,49 @@ pub enum Mutation {
         /// The first key to stay.
         end: Vec<u8>,
     },
+    /// Changes a value without reading it: two transactions that only do this to a key never conflict.
+    Atomic {
+        /// The key.
+        key: Vec<u8>,
+        /// What is done.
+        op: AtomicOp,
+        /// What it is done with.
+        operand: Bytes,
+    },
+    /// Sets a key that carries the transaction's [`Versionstamp`]. Until the commit nobody knows the key: a
+    /// read that could meet it fails with [`StoreError::Unreadable`].
+    SetVersionstampedKey {
+        /// The key, with [`VERSIONSTAMP_BYTES`] bytes of any content at `offset`.
+        key: Vec<u8>,
+        /// Where the stamp goes, in bytes from the key's begin.
+        offset: usize,
+        /// The value.
+        value: Bytes,
+    },
+    /// Sets a value that carries the transaction's [`Versionstamp`]. Reading the key in the same transaction
+    /// fails with [`StoreError::Unreadable`], until it is cleared.
+    SetVersionstampedValue {
+        /// The key.
+        key: Vec<u8>,
+        /// The value, with [`VERSIONSTAMP_BYTES`] bytes of any content at `offset`.
+        value: Vec<u8>,
+        /// Where the stamp goes, in bytes from the value's begin.
+        offset: usize,
+    },
+}
+
+/// What an atomic mutation does. Numbers are unsigned, little-endian, as wide as the operand: a shorter
+/// stored value is extended with zero bytes, a longer one cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtomicOp {
+    /// Adds the operand, wrapping; an absent value counts as zero.
+    Add,
+    /// Keeps the smaller number; an absent value becomes the operand.
+    Min,
+    /// Keeps the greater number; an absent value becomes the operand.
+    Max,
+    /// Removes the key if its value equals the operand, byte for byte.
+    CompareAndClear,
 }
 
 /// A range to read: keys from `begin` up to, but without, `end`.
@@ -105,9 +192,44 @@ pub struct RangePage {
     pub more: bool,
 }
 
+/// Resolves once the value of a key is no longer what its transaction saw.
+///
+/// Starts to watch when its transaction commits (one without writes must be committed too) and may outlive it
+/// by any time. It can also resolve although nothing changed, and may miss a value that changed and changed
+/// back; so read the key again, and set the next watch in that transaction. Dropping it ends it.
+///
+/// # Errors
+///
+/// [`StoreError::Cancelled`] if the transaction did not commit, [`StoreError::Closed`] if the store was closed.
+pub struct Watch(BoxFuture<'static, Result<(), StoreError>>);
+
+impl Watch {
+    /// A watch that is what `future` is.
+    pub fn new(future: impl Future<Output = Result<(), StoreError>> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl Future for Watch {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 /// What a backend must provide to run transactions.
 #[async_trait]
 pub trait Backend: Send + Sync {
+    /// What it is, in one word, for people: `embedded` or `foundationdb`.
+    fn name(&self) -> &'static str;
+
     /// Starts a transaction. Costs nothing until its first read.
     fn begin(&self) -> Box<dyn BackendTransaction>;
 
@@ -142,7 +264,10 @@ pub trait BackendTransaction: Send + Sync {
     /// Adds a range to what is checked at commit, as if it had been read.
     fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError>;
 
+    /// Watches a key from the value it has now, with this transaction's own writes; counts as a read of it.
+    async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError>;
+
     /// Commits; `None` if there was nothing to write. Every later call fails with [`StoreError::Used`].
     /// Dropping this future once it was polled leaves the result unknown.
-    async fn commit(&self) -> Result<Option<Version>, StoreError>;
+    async fn commit(&self) -> Result<Option<Committed>, StoreError>;
 }

@@ -28,6 +28,17 @@ pub enum StoreError {
     /// The commit's result was lost: it may have happened (1021, commit_unknown_result).
     #[error("the commit's result is unknown: it may have happened")]
     Unknown,
+    /// The backend did not answer within the transaction's time limit (1031, transaction_timed_out). Nothing
+    /// was committed; a commit that is cut off reports [`StoreError::Unknown`] instead.
+    #[error("the store did not answer in time")]
+    TimedOut,
+    /// The backend cannot serve the transaction now but may soon: it recovers, is behind, or throttles
+    /// (FoundationDB's errors that are retryable and not committed).
+    #[error("the store cannot serve this now: {source}")]
+    Unavailable {
+        /// The backend's own error.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The commit queue stayed full for as long as the transaction may live.
     #[error("the store is overloaded: the commit queue is full; try again later")]
     Overloaded,
@@ -59,6 +70,24 @@ pub enum StoreError {
     /// A range ends before it begins (2005, inverted_range).
     #[error("a range ends before it begins")]
     InvertedRange,
+    /// A versionstamp's place lies outside its key or value (2000, client_invalid_operation).
+    #[error("a versionstamp at offset {offset} does not fit into {size} bytes")]
+    VersionstampOffset {
+        /// Where the stamp should have gone.
+        offset: usize,
+        /// The length of the key or value, in bytes.
+        size: usize,
+    },
+    /// The transaction read a key or range that its own versionstamped write may touch: nobody knows that
+    /// write's place or value before the commit (1036, accessed_unreadable).
+    #[error("a versionstamped write of the same transaction cannot be read before its commit")]
+    Unreadable,
+    /// A watch's transaction was dropped or did not commit (1101, operation_cancelled).
+    #[error("the watch never began: its transaction did not commit")]
+    Cancelled,
+    /// [`crate::limits::MAX_WATCHES`] keys are being watched (1032, too_many_watches).
+    #[error("too many watches: at most {} may be open", crate::limits::MAX_WATCHES)]
+    TooManyWatches,
     /// The transaction was used after `commit` began (2017, used_during_commit).
     #[error("the transaction was already committed")]
     Used,
@@ -101,7 +130,12 @@ impl StoreError {
     /// Whether a new attempt can help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Conflict | Self::TooOld | Self::Overloaded => Retry::Safe,
+            Self::Conflict
+            | Self::TooOld
+            | Self::Overloaded
+            | Self::TimedOut
+            | Self::Unavailable { .. }
+            | Self::Cancelled => Retry::Safe,
             Self::Unknown => Retry::IfIdempotent,
             _ => Retry::No,
         }

@@ -7,7 +7,7 @@
 //! - [`Embedded`]: the backend in one local file.
 //! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it.
 //!
-//! Absent so far: the FoundationDB backend, atomic mutations, versionstamps, watches, blobs, a change feed.
+//! Absent so far: the FoundationDB backend, blobs, a change feed.
 
 pub mod contract;
 pub mod limits;

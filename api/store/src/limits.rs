@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::contract::Mutation;
+use crate::contract::{Mutation, VERSIONSTAMP_BYTES};
 use crate::error::StoreError;
 
 /// The longest key, in bytes.
@@ -17,14 +17,18 @@ pub const MAX_VALUE_BYTES: usize = 100_000;
 pub const MAX_TRANSACTION_BYTES: usize = 10_000_000;
 /// How long after its first read a transaction may still read and commit.
 pub const MAX_TRANSACTION_AGE: Duration = Duration::from_secs(5);
+/// The most watches open at a time in one process; FoundationDB's default for a database handle.
+pub const MAX_WATCHES: usize = 10_000;
 /// Keys from here on belong to the database itself; a range may end here.
 pub const RESERVED_FROM: u8 = 0xff;
 
+/// What FoundationDB appends to a versionstamped key or value to say where the stamp goes, in bytes. It counts
+/// towards the limits.
+const OFFSET_BYTES: usize = 4;
+
 /// Refuses a key that is too long or reserved.
 pub(crate) fn check_key(key: &[u8]) -> Result<(), StoreError> {
-    if key.len() > MAX_KEY_BYTES {
-        return Err(StoreError::KeyTooLarge { size: key.len() });
-    }
+    check_key_size(key.len())?;
     if key.first() == Some(&RESERVED_FROM) {
         return Err(StoreError::KeyReserved);
     }
@@ -53,9 +57,7 @@ pub(crate) fn check_mutation(mutation: &Mutation) -> Result<usize, StoreError> {
     match mutation {
         Mutation::Set { key, value } => {
             check_key(key)?;
-            if value.len() > MAX_VALUE_BYTES {
-                return Err(StoreError::ValueTooLarge { size: value.len() });
-            }
+            check_value(value.len())?;
             Ok(key.len() + value.len() + point_bytes(key))
         }
         Mutation::Clear { key } => {
@@ -66,6 +68,40 @@ pub(crate) fn check_mutation(mutation: &Mutation) -> Result<usize, StoreError> {
             check_range(begin, end)?;
             Ok(2 * (begin.len() + end.len()))
         }
+        Mutation::Atomic { key, operand, .. } => {
+            check_key(key)?;
+            check_value(operand.len())?;
+            Ok(key.len() + operand.len() + point_bytes(key))
+        }
+        Mutation::SetVersionstampedKey { key, offset, value } => {
+            check_stamped(*offset, key.len())?;
+            check_key_size(key.len() + OFFSET_BYTES)?;
+            check_key(key)?;
+            check_value(value.len())?;
+            Ok(key.len() + OFFSET_BYTES + value.len() + point_bytes(key))
+        }
+        Mutation::SetVersionstampedValue { key, value, offset } => {
+            check_stamped(*offset, value.len())?;
+            check_key(key)?;
+            check_value(value.len() + OFFSET_BYTES)?;
+            Ok(key.len() + value.len() + OFFSET_BYTES + point_bytes(key))
+        }
+    }
+}
+
+fn check_key_size(size: usize) -> Result<(), StoreError> {
+    if size > MAX_KEY_BYTES { Err(StoreError::KeyTooLarge { size }) } else { Ok(()) }
+}
+
+fn check_value(size: usize) -> Result<(), StoreError> {
+    if size > MAX_VALUE_BYTES { Err(StoreError::ValueTooLarge { size }) } else { Ok(()) }
+}
+
+/// Refuses a versionstamp that would not lie inside its key or value.
+fn check_stamped(offset: usize, size: usize) -> Result<(), StoreError> {
+    match offset.checked_add(VERSIONSTAMP_BYTES) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(StoreError::VersionstampOffset { offset, size }),
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::contract::{BackendTransaction, Mutation, RangePage, RangeRead, ReadMode, Version};
+use crate::contract::{
+    AtomicOp, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Watch,
+};
 use crate::error::StoreError;
 use crate::limits;
 
@@ -85,6 +87,28 @@ impl Transaction {
         self.mutate(Mutation::ClearRange { begin: begin.into(), end: end.into() })
     }
 
+    /// Changes a value without reading it; see [`AtomicOp`].
+    pub fn atomic(
+        &self,
+        op: AtomicOp,
+        key: impl Into<Vec<u8>>,
+        operand: impl Into<Bytes>,
+    ) -> Result<(), StoreError> {
+        self.mutate(Mutation::Atomic { key: key.into(), op, operand: operand.into() })
+    }
+
+    /// Adds to a counter of 8 bytes, little-endian.
+    pub fn add(&self, key: impl Into<Vec<u8>>, count: i64) -> Result<(), StoreError> {
+        self.atomic(AtomicOp::Add, key, Bytes::copy_from_slice(&count.to_le_bytes()))
+    }
+
+    /// Watches a key from the value it has now; counts as a read of it. See [`Watch`].
+    pub async fn watch(&self, key: impl AsRef<[u8]>) -> Result<Watch, StoreError> {
+        let key = key.as_ref();
+        self.account(limits::check_key(key).map(|()| limits::point_bytes(key)))?;
+        self.inner.backend.watch(key).await
+    }
+
     /// Adds a range to what is checked at commit, as if it had been read.
     pub fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
         self.account(limits::check_range(begin, end).map(|()| begin.len() + end.len()))?;
@@ -94,7 +118,7 @@ impl Transaction {
     /// Commits; returns when the writes are durable. `None` if there was nothing to write.
     ///
     /// Not cancel safe: once polled, dropping the future leaves the result unknown.
-    pub async fn commit(&self) -> Result<Option<Version>, StoreError> {
+    pub async fn commit(&self) -> Result<Option<Committed>, StoreError> {
         if let Some(error) = &self.meter().spoiled {
             return Err(error.clone());
         }

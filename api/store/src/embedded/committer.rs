@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use redb::Database;
+use redb::{Database, ReadableTable};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::Shared;
 use super::file::{self, DATA, META, VERSION};
 use super::history::History;
-use super::ranges::{KeyRange, Writes, successor};
-use crate::contract::Version;
+use super::ranges::{KeyRange, RangeSet, successor};
+use super::writes::{self, Own, Writes};
+use crate::contract::{Version, Versionstamp};
 use crate::error::StoreError;
 use crate::limits::MAX_TRANSACTION_AGE;
 
@@ -65,6 +66,7 @@ pub(super) fn spawn(
         }
         // The file is released with the last snapshot a transaction still holds.
         committer.shared.publish(None);
+        committer.shared.watches.end(&StoreError::Closed);
     })
 }
 
@@ -116,7 +118,8 @@ impl Committer {
             match verdict {
                 Ok(()) => {
                     last = Version(last.0 + 1);
-                    self.history.push(last, now, request.writes.conflict_ranges());
+                    let stamp = Versionstamp::new(last, 0);
+                    self.history.push(last, now, request.writes.conflict_ranges(&stamp));
                     passed.push((request, last));
                 }
                 Err(error) => answer(request, Err(error)),
@@ -139,7 +142,11 @@ impl Committer {
             tracing::error!(%error, "cannot read back a commit");
             StoreError::Unknown
         })?;
-        self.shared.publish(Some(Arc::new(snapshot)));
+        let snapshot = Arc::new(snapshot);
+        self.shared.publish(Some(Arc::clone(&snapshot)));
+        let mut touched = RangeSet::default();
+        self.history.written_after(self.version).for_each(|range| touched.insert(range.clone()));
+        self.shared.watches.notify(&touched, &snapshot);
         Ok(())
     }
 }
@@ -150,7 +157,8 @@ fn apply(
     last: Version,
 ) -> Result<(), redb::Error> {
     let mut data = transaction.open_table(DATA)?;
-    for (request, _) in group {
+    for (request, version) in group {
+        let stamp = Versionstamp::new(*version, 0);
         for (begin, end) in request.writes.cleared.iter() {
             if end == successor(begin) {
                 data.remove(begin)?;
@@ -158,8 +166,22 @@ fn apply(
                 data.retain_in(begin..end, |_, _| false)?;
             }
         }
-        for (key, value) in &request.writes.set {
-            data.insert(key.as_slice(), value.as_ref())?;
+        for (key, own) in &request.writes.set {
+            let value = match own {
+                Own::Value(value) => Some(value.clone()),
+                Own::Steps(steps) => {
+                    let stored = data.get(key.as_slice())?;
+                    let stored = stored.as_ref().map(|guard| guard.value());
+                    writes::outcome(steps, stored, Some(&stamp))
+                }
+            };
+            match value {
+                Some(value) => drop(data.insert(key.as_slice(), value.as_ref())?),
+                None => drop(data.remove(key.as_slice())?),
+            }
+        }
+        for stamped in &request.writes.stamped {
+            data.insert(stamped.placed(&stamp).as_slice(), stamped.value.as_ref())?;
         }
     }
     transaction.open_table(META)?.insert(VERSION, last.0)?;

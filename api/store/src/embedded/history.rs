@@ -48,6 +48,12 @@ impl History {
         Ok(())
     }
 
+    /// What was written after a version, oldest first.
+    pub(super) fn written_after(&self, version: Version) -> impl Iterator<Item = &KeyRange> {
+        let first = self.entries.partition_point(|entry| entry.version <= version);
+        self.entries.range(first..).flat_map(|entry| &entry.writes)
+    }
+
     /// Adds a commit. `at` is corrected by [`History::settle`] when the commit becomes visible.
     pub(super) fn push(&mut self, version: Version, at: Duration, writes: RangeSet) {
         let writes = writes.into_vec();

@@ -7,7 +7,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::Snapshot;
-use super::ranges::{KeyRange, Writes, successor};
+use super::ranges::{KeyRange, successor};
+use super::writes::{self, Own, Writes};
 use crate::contract::{RangePage, RangeRead, Row};
 use crate::error::StoreError;
 
@@ -20,34 +21,56 @@ pub(super) fn page(snapshot: &Snapshot, writes: &Writes, read: &RangeRead) -> Re
     if read.begin >= read.end {
         return Ok(page);
     }
-    let mut stored = Stored::open(snapshot, writes, read)?;
-    let mut own = Own::open(writes, read);
-    let (mut left, mut right) = (stored.next()?, own.next());
+    let mut rows = Merged::open(snapshot, writes, read)?;
     let mut bytes = 0;
-    loop {
-        // Stored rows that have an own write are skipped already, so the two never carry the same key.
-        let own_first = match (&left, &right) {
-            (None, None) => return Ok(page),
-            (Some(_), None) => false,
-            (None, Some(_)) => true,
-            (Some(stored), Some(own)) => {
-                let first = if read.reverse { Ordering::Greater } else { Ordering::Less };
-                own.key.cmp(&stored.key) == first
-            }
-        };
-        let row = if own_first {
-            std::mem::replace(&mut right, own.next())
-        } else {
-            let next = stored.next()?;
-            std::mem::replace(&mut left, next)
-        };
-        let Some(row) = row else { return Ok(page) };
+    while let Some(row) = rows.next()? {
         bytes += row.key.len() + row.value.len();
         page.rows.push(row);
         if page.rows.len() >= read.limit || bytes >= PAGE_BYTES {
             page.more = true;
-            return Ok(page);
+            break;
         }
+    }
+    let told = covered(read.clone(), &page);
+    if writes.is_unreadable(&told.begin, &told.end) {
+        return Err(StoreError::Unreadable);
+    }
+    Ok(page)
+}
+
+/// Stored and own rows, in the order asked for.
+struct Merged<'a> {
+    stored: Stored<'a>,
+    own: OwnRows<'a>,
+    next_stored: Option<Row>,
+    next_own: Option<Row>,
+    reverse: bool,
+}
+
+impl<'a> Merged<'a> {
+    fn open(snapshot: &'a Snapshot, writes: &'a Writes, read: &RangeRead) -> Result<Self, StoreError> {
+        let mut stored = Stored::open(snapshot, writes, read)?;
+        let mut own = OwnRows::open(snapshot, writes, read);
+        let (next_stored, next_own) = (stored.next()?, own.next()?);
+        Ok(Self { stored, own, next_stored, next_own, reverse: read.reverse })
+    }
+
+    fn next(&mut self) -> Result<Option<Row>, StoreError> {
+        // Stored rows that have an own write are skipped already, so the two never carry the same key.
+        let own_first = match (&self.next_stored, &self.next_own) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            (Some(stored), Some(own)) => {
+                let first = if self.reverse { Ordering::Greater } else { Ordering::Less };
+                own.key.cmp(&stored.key) == first
+            }
+        };
+        Ok(if own_first {
+            std::mem::replace(&mut self.next_own, self.own.next()?)
+        } else {
+            std::mem::replace(&mut self.next_stored, self.stored.next()?)
+        })
     }
 }
 
@@ -125,19 +148,32 @@ fn read_error(error: redb::StorageError) -> StoreError {
 }
 
 /// The transaction's own rows in the range.
-struct Own<'a> {
-    rows: btree_map::Range<'a, Vec<u8>, Bytes>,
+struct OwnRows<'a> {
+    snapshot: &'a Snapshot,
+    rows: btree_map::Range<'a, Vec<u8>, Own>,
     reverse: bool,
 }
 
-impl<'a> Own<'a> {
-    fn open(writes: &'a Writes, read: &RangeRead) -> Self {
+impl<'a> OwnRows<'a> {
+    fn open(snapshot: &'a Snapshot, writes: &'a Writes, read: &RangeRead) -> Self {
         let bounds = (Bound::Included(read.begin.as_slice()), Bound::Excluded(read.end.as_slice()));
-        Self { rows: writes.set.range::<[u8], _>(bounds), reverse: read.reverse }
+        Self { snapshot, rows: writes.set.range::<[u8], _>(bounds), reverse: read.reverse }
     }
 
-    fn next(&mut self) -> Option<Row> {
-        let (key, value) = if self.reverse { self.rows.next_back() } else { self.rows.next() }?;
-        Some(Row { key: key.clone(), value: value.clone() })
+    fn next(&mut self) -> Result<Option<Row>, StoreError> {
+        loop {
+            let next = if self.reverse { self.rows.next_back() } else { self.rows.next() };
+            let Some((key, own)) = next else { return Ok(None) };
+            let value = match own {
+                Own::Value(value) => Some(value.clone()),
+                Own::Steps(steps) => {
+                    let stored = self.snapshot.get(key)?;
+                    writes::outcome(steps, stored.as_deref(), None)
+                }
+            };
+            if let Some(value) = value {
+                return Ok(Some(Row { key: key.clone(), value }));
+            }
+        }
     }
 }

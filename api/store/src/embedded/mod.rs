@@ -14,6 +14,7 @@
 //! file redb may panic: in a read that becomes an error, in a commit it ends the committer thread, the waiting
 //! commits are answered [`StoreError::Unknown`] and later ones [`StoreError::Closed`].
 
+mod atomic;
 mod committer;
 mod contain;
 mod file;
@@ -21,8 +22,10 @@ mod history;
 mod merge;
 mod ranges;
 mod transaction;
+mod watches;
 #[cfg(test)]
 mod write_failures;
+mod writes;
 
 use std::io;
 use std::path::PathBuf;
@@ -30,9 +33,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
+use self::contain::contained;
 pub use self::file::OpenError;
+use self::watches::Watches;
 use crate::clock::MonotonicClock;
 use crate::contract::{Backend, BackendTransaction, Version};
 use crate::error::StoreError;
@@ -74,6 +80,15 @@ struct Snapshot {
     table: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
 }
 
+impl Snapshot {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        contained(|| Ok(self.table.get(key)?.map(|guard| Bytes::copy_from_slice(guard.value()))))
+            .map_err(|damage| StoreError::backend("read a key", damage))?
+            .map_err(|error: redb::StorageError| StoreError::backend("read a key", error))
+    }
+}
+
 /// What transactions share with the committer thread.
 struct Shared {
     clock: Arc<dyn MonotonicClock>,
@@ -83,6 +98,8 @@ struct Shared {
     queue: Mutex<Option<mpsc::Sender<committer::Request>>>,
     /// Bounds the memory of waiting writes.
     queue_units: Arc<Semaphore>,
+    /// Who waits for which key to change.
+    watches: Arc<Watches>,
     /// Why the last commit failed in the backend, until one succeeds.
     failure: Mutex<Option<StoreError>>,
 }
@@ -131,6 +148,7 @@ impl Embedded {
             snapshot: RwLock::new(Some(Arc::new(opened.snapshot))),
             queue: Mutex::new(Some(sender)),
             queue_units: Arc::new(Semaphore::new(COMMIT_QUEUE_UNITS)),
+            watches: Arc::default(),
             failure: Mutex::new(None),
         });
         let committer = committer::spawn(opened.database, Arc::clone(&shared), receiver)?;
@@ -140,6 +158,10 @@ impl Embedded {
 
 #[async_trait]
 impl Backend for Embedded {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
     fn begin(&self) -> Box<dyn BackendTransaction> {
         Box::new(transaction::EmbeddedTransaction::new(Arc::clone(&self.shared)))
     }

@@ -1,11 +1,7 @@
-//! Sets of key ranges, and a transaction's buffered writes.
+//! Sets of key ranges.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-
-use bytes::Bytes;
-
-use crate::contract::Mutation;
 
 /// Keys from `begin` up to, but without, `end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +78,39 @@ impl RangeSet {
             .map(|(begin, end)| (begin.as_slice(), end.as_slice()))
     }
 
+    /// Takes a range out.
+    pub(super) fn remove(&mut self, begin: &[u8], end: &[u8]) {
+        if begin >= end {
+            return;
+        }
+        let first = self.at_or_before(begin).map(|(key, _)| key.clone());
+        let from = first.unwrap_or_else(|| begin.to_vec());
+        let bounds = (Bound::Included(from.as_slice()), Bound::Excluded(end));
+        let touched: Vec<_> =
+            self.ranges.range::<[u8], _>(bounds).map(|(b, e)| (b.clone(), e.clone())).collect();
+        for (b, e) in touched {
+            if e.as_slice() <= begin {
+                continue;
+            }
+            self.ranges.remove(&b);
+            if b.as_slice() < begin {
+                self.ranges.insert(b, begin.to_vec());
+            }
+            if e.as_slice() > end {
+                self.ranges.insert(end.to_vec(), e);
+            }
+        }
+    }
+
+    /// True if any of it lies between `begin` and `end`.
+    pub(super) fn touches(&self, begin: &[u8], end: &[u8]) -> bool {
+        if begin >= end {
+            return false;
+        }
+        let inside = (Bound::Included(begin), Bound::Excluded(end));
+        self.containing(begin).is_some() || self.ranges.range::<[u8], _>(inside).next().is_some()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.ranges.iter().map(|(begin, end)| (begin.as_slice(), end.as_slice()))
     }
@@ -89,99 +118,6 @@ impl RangeSet {
     /// The ranges, in key order.
     pub(super) fn into_vec(self) -> Vec<KeyRange> {
         self.ranges.into_iter().map(|(begin, end)| KeyRange { begin, end }).collect()
-    }
-}
-
-/// The writes of a transaction, reduced to their final effect: first `cleared` is removed, then `set` is put.
-#[derive(Debug, Default)]
-pub(super) struct Writes {
-    pub(super) cleared: RangeSet,
-    pub(super) set: BTreeMap<Vec<u8>, Bytes>,
-}
-
-/// What a transaction's own writes say about a key.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// It was set to this value.
-    Value(Bytes),
-    /// It was removed.
-    Absent,
-}
-
-impl Writes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.cleared.is_empty()
-    }
-
-    pub(super) fn apply(&mut self, mutation: Mutation) {
-        match mutation {
-            Mutation::Set { key, value } => {
-                self.set.insert(key, value);
-            }
-            Mutation::Clear { key } => {
-                self.set.remove(&key);
-                self.cleared.insert(KeyRange::point(&key));
-            }
-            Mutation::ClearRange { begin, end } => {
-                let gone: Vec<Vec<u8>> = self
-                    .set
-                    .range::<[u8], _>((Bound::Included(begin.as_slice()), Bound::Excluded(end.as_slice())))
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                for key in gone {
-                    self.set.remove(&key);
-                }
-                self.cleared.insert(KeyRange { begin, end });
-            }
-        }
-    }
-
-    /// What these writes say about a key; `None` if nothing.
-    pub(super) fn lookup(&self, key: &[u8]) -> Option<Known> {
-        if let Some(value) = self.set.get(key) {
-            return Some(Known::Value(value.clone()));
-        }
-        self.cleared.containing(key).map(|_| Known::Absent)
-    }
-
-    /// The parts of a range these writes say nothing about: only they depend on the database.
-    pub(super) fn unknown_parts(&self, range: KeyRange) -> Vec<KeyRange> {
-        if self.is_empty() {
-            return vec![range];
-        }
-        let mut known = RangeSet::default();
-        for (begin, end) in self.cleared.iter() {
-            if begin < range.end.as_slice() && end > range.begin.as_slice() {
-                known.insert(KeyRange::new(begin, end));
-            }
-        }
-        let bounds = (Bound::Included(range.begin.as_slice()), Bound::Excluded(range.end.as_slice()));
-        for key in self.set.range::<[u8], _>(bounds).map(|(key, _)| key) {
-            known.insert(KeyRange::point(key));
-        }
-        let mut parts = Vec::new();
-        let mut at = range.begin;
-        for (begin, end) in known.iter() {
-            if at.as_slice() < begin {
-                parts.push(KeyRange::new(&at, begin));
-            }
-            if end > at.as_slice() {
-                at = end.to_vec();
-            }
-        }
-        if at < range.end {
-            parts.push(KeyRange { begin: at, end: range.end });
-        }
-        parts
-    }
-
-    /// Everything written, as ranges for conflict checks.
-    pub(super) fn conflict_ranges(&self) -> RangeSet {
-        let mut ranges = self.cleared.clone();
-        for key in self.set.keys() {
-            ranges.insert(KeyRange::point(key));
-        }
-        ranges
     }
 }
 
@@ -215,23 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_set_after_a_clear_wins_and_a_clear_after_a_set_wins() {
-        let mut writes = Writes::default();
-        writes.apply(Mutation::ClearRange { begin: b"a".to_vec(), end: b"z".to_vec() });
-        writes.apply(Mutation::Set { key: b"k".to_vec(), value: Bytes::from_static(b"1") });
-        assert_eq!(writes.lookup(b"k"), Some(Known::Value(Bytes::from_static(b"1"))));
-        assert_eq!(writes.lookup(b"j"), Some(Known::Absent));
-        assert_eq!(writes.lookup(b"z"), None);
-        writes.apply(Mutation::Clear { key: b"k".to_vec() });
-        assert_eq!(writes.lookup(b"k"), Some(Known::Absent));
-    }
-
-    #[test]
-    fn unknown_parts_leave_out_own_writes() {
-        let mut writes = Writes::default();
-        writes.apply(Mutation::Set { key: b"b".to_vec(), value: Bytes::new() });
-        writes.apply(Mutation::ClearRange { begin: b"d".to_vec(), end: b"f".to_vec() });
-        let parts = writes.unknown_parts(KeyRange::new(b"a", b"e"));
-        assert_eq!(parts, [KeyRange::new(b"a", b"b"), KeyRange::new(b"b\0", b"d")]);
+    fn a_range_taken_out_leaves_what_is_around_it() {
+        let mut ranges = set(&[("a", "c"), ("d", "h"), ("k", "m")]);
+        ranges.remove(b"b", b"e");
+        ranges.remove(b"f", b"g");
+        ranges.remove(b"x", b"z");
+        let left = [("a", "b"), ("e", "f"), ("g", "h"), ("k", "m")];
+        assert_eq!(shown(&ranges), left.map(|(b, e)| (b.to_owned(), e.to_owned())));
+        assert!(ranges.touches(b"f", b"gg") && ranges.touches(b"ab", b"ac"));
+        assert!(!ranges.touches(b"f", b"g") && !ranges.touches(b"b", b"e") && !ranges.touches(b"l", b"l"));
     }
 }

@@ -10,9 +10,13 @@ use tokio::sync::oneshot;
 use super::committer::{Reads, Request};
 use super::contain::contained;
 use super::merge;
-use super::ranges::{KeyRange, Known, RangeSet, Writes};
+use super::ranges::{KeyRange, RangeSet};
+use super::watches;
+use super::writes::{self, Known, Writes};
 use super::{QUEUE_UNIT_BYTES, Shared, Snapshot};
-use crate::contract::{BackendTransaction, Mutation, RangePage, RangeRead, ReadMode, Version};
+use crate::contract::{
+    BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Versionstamp, Watch,
+};
 use crate::error::StoreError;
 use crate::limits::MAX_TRANSACTION_AGE;
 
@@ -30,9 +34,24 @@ struct State {
     snapshot: Option<(Arc<Snapshot>, Duration)>,
     reads: RangeSet,
     writes: Writes,
+    watches: Vec<watches::Pending>,
     /// Bytes of the buffered writes, roughly.
     bytes: usize,
     used: bool,
+}
+
+/// What is left to do when a transaction ends.
+struct Ending {
+    /// Absent if it only read.
+    commit: Option<Commit>,
+    watches: Vec<watches::Pending>,
+}
+
+/// What a transaction has to commit.
+struct Commit {
+    reads: Option<Reads>,
+    writes: Writes,
+    bytes: usize,
 }
 
 impl EmbeddedTransaction {
@@ -63,12 +82,13 @@ impl EmbeddedTransaction {
         Ok(snapshot)
     }
 
-    /// Ends the transaction and takes out what there is to commit; `None` if it only read.
-    fn finish(&self) -> Result<Option<(Option<Reads>, Writes, usize)>, StoreError> {
+    /// Ends the transaction and takes out what there is to do.
+    fn finish(&self) -> Result<Ending, StoreError> {
         let mut state = self.state()?;
         state.used = true;
+        let watches = std::mem::take(&mut state.watches);
         if state.writes.is_empty() {
-            return Ok(None);
+            return Ok(Ending { commit: None, watches });
         }
         let reads = if state.reads.is_empty() {
             None
@@ -78,7 +98,32 @@ impl EmbeddedTransaction {
             Some(Reads { version, since, ranges: std::mem::take(&mut state.reads).into_vec() })
         };
         state.snapshot = None;
-        Ok(Some((reads, std::mem::take(&mut state.writes), state.bytes)))
+        let commit = Commit { reads, writes: std::mem::take(&mut state.writes), bytes: state.bytes };
+        Ok(Ending { commit: Some(commit), watches })
+    }
+
+    /// Queues a commit and waits for what becomes of it.
+    async fn submit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let Commit { reads, writes, bytes } = commit;
+        let queue = self.shared.queue()?;
+        let (reply, answer) = oneshot::channel();
+        let enqueue = async {
+            let units = u32::try_from(1 + bytes / QUEUE_UNIT_BYTES).unwrap_or(u32::MAX);
+            let _units = Arc::clone(&self.shared.queue_units)
+                .acquire_many_owned(units)
+                .await
+                .map_err(|_| StoreError::Closed)?;
+            let request = Request { reads, writes, reply, _units };
+            queue.send(request).await.map_err(|_| StoreError::Closed)
+        };
+        tokio::time::timeout(MAX_TRANSACTION_AGE, enqueue).await.map_err(|_| StoreError::Overloaded)??;
+        drop(queue);
+        let version = match tokio::time::timeout(COMMIT_WAIT, answer).await {
+            Ok(Ok(result)) => result?,
+            // The committer ended or hangs with our request in its hands.
+            Ok(Err(_)) | Err(_) => return Err(StoreError::Unknown),
+        };
+        Ok(Committed { version, versionstamp: Versionstamp::new(version, 0) })
     }
 }
 
@@ -90,24 +135,24 @@ impl BackendTransaction for EmbeddedTransaction {
     }
 
     async fn get(&self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, StoreError> {
-        let snapshot = {
-            let mut state = self.state()?;
-            let snapshot = self.snapshot(&mut state)?;
-            match state.writes.lookup(key) {
-                Some(Known::Value(value)) => return Ok(Some(value)),
-                Some(Known::Absent) => return Ok(None),
-                None => {}
-            }
-            if mode == ReadMode::Serializable {
-                state.reads.insert(KeyRange::point(key));
-            }
-            snapshot
+        let mut state = self.state()?;
+        let snapshot = self.snapshot(&mut state)?;
+        let steps = match state.writes.lookup(key) {
+            Some(Known::Value(value)) => return Ok(Some(value.clone())),
+            Some(Known::Absent) => return Ok(None),
+            Some(Known::Unreadable) => return Err(StoreError::Unreadable),
+            Some(Known::Steps(steps)) => Some(steps.to_vec()),
+            None => None,
         };
-        let found =
-            contained(|| Ok(snapshot.table.get(key)?.map(|guard| Bytes::copy_from_slice(guard.value()))));
-        found
-            .map_err(|damage| StoreError::backend("read a key", damage))?
-            .map_err(|error: redb::StorageError| StoreError::backend("read a key", error))
+        if mode == ReadMode::Serializable {
+            state.reads.insert(KeyRange::point(key));
+        }
+        drop(state);
+        let stored = snapshot.get(key)?;
+        Ok(match steps {
+            Some(steps) => writes::outcome(&steps, stored.as_deref(), None),
+            None => stored,
+        })
     }
 
     async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
@@ -129,8 +174,12 @@ impl BackendTransaction for EmbeddedTransaction {
             Mutation::Set { key, value } => key.len() + value.len(),
             Mutation::Clear { key } => key.len(),
             Mutation::ClearRange { begin, end } => begin.len() + end.len(),
+            Mutation::Atomic { key, operand, .. } => key.len() + operand.len(),
+            Mutation::SetVersionstampedKey { key, value, .. } => key.len() + value.len(),
+            Mutation::SetVersionstampedValue { key, value, .. } => key.len() + value.len(),
         };
-        state.writes.apply(mutation);
+        let read_version = state.snapshot.as_ref().map(|(snapshot, _)| snapshot.version);
+        state.writes.apply(mutation, read_version);
         Ok(())
     }
 
@@ -139,27 +188,20 @@ impl BackendTransaction for EmbeddedTransaction {
         Ok(())
     }
 
-    async fn commit(&self) -> Result<Option<Version>, StoreError> {
-        let Some((reads, writes, bytes)) = self.finish()? else {
-            return Ok(None);
+    async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError> {
+        let seen = self.get(key, ReadMode::Serializable).await?;
+        let (watch, pending) = watches::pair(&self.shared.watches, key, seen)?;
+        self.state()?.watches.push(pending);
+        Ok(watch)
+    }
+
+    async fn commit(&self) -> Result<Option<Committed>, StoreError> {
+        let Ending { commit, watches } = self.finish()?;
+        let committed = match commit {
+            Some(commit) => Some(self.submit(commit).await?),
+            None => None,
         };
-        let queue = self.shared.queue()?;
-        let (reply, answer) = oneshot::channel();
-        let enqueue = async {
-            let units = u32::try_from(1 + bytes / QUEUE_UNIT_BYTES).unwrap_or(u32::MAX);
-            let _units = Arc::clone(&self.shared.queue_units)
-                .acquire_many_owned(units)
-                .await
-                .map_err(|_| StoreError::Closed)?;
-            let request = Request { reads, writes, reply, _units };
-            queue.send(request).await.map_err(|_| StoreError::Closed)
-        };
-        tokio::time::timeout(MAX_TRANSACTION_AGE, enqueue).await.map_err(|_| StoreError::Overloaded)??;
-        drop(queue);
-        match tokio::time::timeout(COMMIT_WAIT, answer).await {
-            Ok(Ok(result)) => result.map(Some),
-            // The committer ended or hangs with our request in its hands.
-            Ok(Err(_)) | Err(_) => Err(StoreError::Unknown),
-        }
+        self.shared.watches.arm(watches, || self.shared.snapshot());
+        Ok(committed)
     }
 }

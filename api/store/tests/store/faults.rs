@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use coditect_auth::{Entropy, SeededEntropy};
 use coditect_store::contract::{
-    Backend, BackendTransaction, Mutation, RangePage, RangeRead, ReadMode, Version,
+    Backend, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Watch,
 };
 use coditect_store::{
     Client, Embedded, EmbeddedOptions, Keyspace, RegistrationError, RetryPolicy, Rotated, Store, StoreError,
@@ -30,6 +30,10 @@ struct FaultyTransaction {
 
 #[async_trait]
 impl Backend for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
     fn begin(&self) -> Box<dyn BackendTransaction> {
         Box::new(FaultyTransaction { inner: self.inner.begin(), plan: Arc::clone(&self.plan) })
     }
@@ -65,7 +69,11 @@ impl BackendTransaction for FaultyTransaction {
         self.inner.add_read_conflict(begin, end)
     }
 
-    async fn commit(&self) -> Result<Option<Version>, StoreError> {
+    async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError> {
+        self.inner.watch(key).await
+    }
+
+    async fn commit(&self) -> Result<Option<Committed>, StoreError> {
         let plan = self.plan.load(Ordering::SeqCst);
         self.plan.store(plan >> 2, Ordering::SeqCst);
         match plan & 3 {

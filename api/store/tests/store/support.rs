@@ -82,7 +82,7 @@ pub(crate) async fn keys(transaction: &Transaction, read: RangeRead) -> Vec<Stri
     page.rows.into_iter().map(|row| String::from_utf8(row.key).unwrap()).collect()
 }
 
-pub(crate) fn assert_conflict(result: Result<Option<coditect_store::contract::Version>, StoreError>) {
+pub(crate) fn assert_conflict(result: Result<Option<coditect_store::contract::Committed>, StoreError>) {
     assert!(matches!(result, Err(StoreError::Conflict)), "expected a conflict, got {result:?}");
 }
 

@@ -1,30 +1,15 @@
 //! Every key the program uses. Keys are tuple-encoded (byte-identical to FoundationDB's tuple layer) under one
 //! root prefix, because an existing cluster holds other data.
 //!
-//! Global families, under `(root, "global", …)`; owner: this crate.
-//!
-//! | family | key after the family's name | value |
-//! |---|---|---|
-//! | `users_by_email` | e-mail, normalised | tuple (tenant id, user id) |
-//! | `auth_session_tenant` | auth-session id | tuple (tenant id) |
-//! | `idempotency` | minute of its making, marker id | attempt number, 4 bytes |
-//!
-//! Tenant families, under `(root, "tenant", tenant id, …)`; reached through a [`TenantScope`] only.
-//!
-//! | family | owner | key after the family's name | value |
-//! |---|---|---|---|
-//! | `tenant` | `repo/users.rs` | – | record [`crate::records::Tenant`] |
-//! | `users` | `repo/users.rs` | user id | record [`crate::records::User`] |
-//! | `auth_sessions` | `repo/auth_sessions.rs` | auth-session id | record `AuthSession` |
-//! | `auth_sessions_by_family` | `repo/auth_sessions.rs` | family, auth-session id | – |
-//! | `families` | `repo/auth_sessions.rs` | family | record [`crate::records::TokenFamily`] |
-//! | `families_by_user` | `repo/auth_sessions.rs` | user id, end in Unix seconds, family | – |
-//! | `sessions` | `repo/sessions.rs` | workspace-session id | record [`crate::records::Session`] |
-//! | `sessions_by_user` | `repo/sessions.rs` | user id, creation in Unix ms, workspace-session id | – |
+//! Global families lie under `(root, "global", …)`, a tenant's under `(root, "tenant", tenant id, …)`, reached
+//! through a [`TenantScope`] only. [`families`] lists them all.
 
-use foundationdb_tuple::{Subspace, TuplePack, TupleUnpack};
+pub(crate) mod families;
+
+use foundationdb_tuple::{PackError, Subspace, TuplePack, TupleUnpack};
 use uuid::Uuid;
 
+pub(crate) use self::families::{GlobalFamily, TenantFamily};
 use crate::error::StoreError;
 use crate::idempotent::Marker;
 
@@ -58,34 +43,6 @@ pub struct KeySpan {
     pub end: Vec<u8>,
 }
 
-/// A family of tenant keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TenantFamily {
-    Tenant,
-    Users,
-    AuthSessions,
-    AuthSessionsByFamily,
-    Families,
-    FamiliesByUser,
-    Sessions,
-    SessionsByUser,
-}
-
-impl TenantFamily {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant",
-            Self::Users => "users",
-            Self::AuthSessions => "auth_sessions",
-            Self::AuthSessionsByFamily => "auth_sessions_by_family",
-            Self::Families => "families",
-            Self::FamiliesByUser => "families_by_user",
-            Self::Sessions => "sessions",
-            Self::SessionsByUser => "sessions_by_user",
-        }
-    }
-}
-
 /// The program's part of the key space.
 #[derive(Debug, Clone)]
 pub struct Keyspace {
@@ -108,21 +65,41 @@ impl Keyspace {
     /// A marker for [`crate::Store::run_once`]; `id` must be fresh, `now` is in Unix milliseconds.
     pub fn marker(&self, now: i64, id: Uuid) -> Marker {
         let minute = now.div_euclid(MINUTE);
-        let markers = self.global.subspace(&("idempotency",));
+        let markers = self.global.subspace(&(GlobalFamily::Idempotency.name(),));
         Marker {
             key: Key(markers.pack(&(minute, id))),
             expired: KeySpan { begin: markers.range().0, end: markers.pack(&(minute - MARKER_MINUTES,)) },
         }
     }
 
+    /// A key of a global family.
+    pub(crate) fn global<T: TuplePack>(&self, family: GlobalFamily, rest: &T) -> Key {
+        Key(self.global.subspace(&(family.name(),)).pack(rest))
+    }
+
+    /// All keys of a global family whose first elements are `rest`, and which have more.
+    pub(crate) fn global_span<T: TuplePack>(&self, family: GlobalFamily, rest: &T) -> KeySpan {
+        let (begin, end) = self.global.subspace(&(family.name(),)).subspace(rest).range();
+        KeySpan { begin, end }
+    }
+
+    /// The elements of a key of a global family, after the family's name.
+    pub(crate) fn global_unpack<'k, T: TupleUnpack<'k>>(
+        &self,
+        family: GlobalFamily,
+        key: &'k [u8],
+    ) -> Result<T, StoreError> {
+        self.global.subspace(&(family.name(),)).unpack(key).map_err(|error| malformed(family.name(), &error))
+    }
+
     /// Global index: normalised e-mail → (tenant, user).
     pub(crate) fn user_by_email(&self, email: &str) -> Key {
-        Key(self.global.pack(&("users_by_email", email)))
+        self.global(GlobalFamily::UsersByEmail, &(email,))
     }
 
     /// Global index: auth session → tenant.
     pub(crate) fn auth_session_tenant(&self, auth_session: Uuid) -> Key {
-        Key(self.global.pack(&("auth_session_tenant", auth_session)))
+        self.global(GlobalFamily::AuthSessionTenant, &(auth_session,))
     }
 }
 
@@ -157,10 +134,7 @@ impl TenantScope {
         family: TenantFamily,
         key: &'k [u8],
     ) -> Result<T, StoreError> {
-        self.space.subspace(&(family.name(),)).unpack(key).map_err(|error| StoreError::Record {
-            family: family.name(),
-            reason: format!("its key is malformed: {error:?}"),
-        })
+        self.space.subspace(&(family.name(),)).unpack(key).map_err(|error| malformed(family.name(), &error))
     }
 
     /// The tenant's own record.
@@ -197,23 +171,16 @@ impl TenantScope {
     }
 }
 
+fn malformed(family: &'static str, error: &PackError) -> StoreError {
+    StoreError::Record { family, reason: format!("its key is malformed: {error:?}") }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
     use coditect_auth::{Entropy, SeededEntropy};
-
-    const FAMILIES: [TenantFamily; 8] = [
-        TenantFamily::Tenant,
-        TenantFamily::Users,
-        TenantFamily::AuthSessions,
-        TenantFamily::AuthSessionsByFamily,
-        TenantFamily::Families,
-        TenantFamily::FamiliesByUser,
-        TenantFamily::Sessions,
-        TenantFamily::SessionsByUser,
-    ];
 
     /// An awkward string: NULs, slashes, dots, 0xff, other tenants' prefixes.
     fn awkward(entropy: &SeededEntropy, other: &TenantScope) -> (String, Vec<u8>) {
@@ -237,7 +204,7 @@ mod tests {
             let mine = keys.tenant(entropy.uuid());
             let other = keys.tenant(entropy.uuid());
             let (text, raw) = awkward(&entropy, &other);
-            let family = FAMILIES[round % FAMILIES.len()];
+            let family = TenantFamily::ALL[round % TenantFamily::ALL.len()];
             for key in [
                 mine.key(family, &(text.as_str(),)),
                 mine.key(family, &(raw.as_slice(), text.as_str())),
@@ -264,9 +231,9 @@ mod tests {
     #[test]
     fn families_do_not_overlap() {
         let scope = Keyspace::new("r").tenant(Uuid::from_u128(1));
-        for (i, a) in FAMILIES.iter().enumerate() {
+        for (i, a) in TenantFamily::ALL.iter().enumerate() {
             let span = scope.span(*a, &());
-            for b in FAMILIES.iter().skip(i + 1) {
+            for b in TenantFamily::ALL.iter().skip(i + 1) {
                 let key = scope.key(*b, &(Uuid::nil(),));
                 let inside = key.as_ref() >= span.begin.as_slice() && key.as_ref() < span.end.as_slice();
                 assert!(!inside, "{} lies in {}", b.name(), a.name());

@@ -1,0 +1,99 @@
+//! Every key family of the program, in one place: its name in the key, its owner, and the shape of its keys
+//! and values. `coditect-edge store ls` prints keys by these names, and `store verify` knows from here what
+//! belongs in the store.
+//!
+//! Key elements: `uuid` a UUID, `text` a string, `int` a signed number, `bytes` raw bytes, `stamp` a
+//! [versionstamp](crate::contract::Versionstamp) as the tuple layer has it. `–` as a key means that the
+//! family is a single key.
+
+/// What is known of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FamilyInfo {
+    /// Its name, the element after `global` or after the tenant's id.
+    pub name: &'static str,
+    /// The file in `api/store/src` that alone reads and writes it.
+    pub owner: &'static str,
+    /// The elements after the name.
+    pub key: &'static str,
+    /// The value.
+    pub value: &'static str,
+}
+
+macro_rules! families {
+    ($(#[$doc:meta])* $vis:vis enum $type:ident { $($variant:ident: $name:literal, $owner:literal, $key:literal, $value:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        $vis enum $type { $($variant,)* }
+
+        impl $type {
+            /// Every family, in the order of this file.
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// What is known of it.
+            pub(crate) const fn info(self) -> FamilyInfo {
+                match self {
+                    $(Self::$variant => FamilyInfo { name: $name, owner: $owner, key: $key, value: $value },)*
+                }
+            }
+
+            /// Its name in the key.
+            pub(crate) const fn name(self) -> &'static str {
+                self.info().name
+            }
+
+            /// The family of that name.
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|family| family.name() == name)
+            }
+        }
+    };
+}
+
+families! {
+    /// A family outside all tenants, under `(root, "global", name, …)`.
+    pub(crate) enum GlobalFamily {
+        Identity: "store", "identity.rs", "–", "format number, 8 bytes little-endian";
+        Idempotency: "idempotency", "idempotent.rs", "int minute of its making, uuid marker", "attempt number, 4 bytes";
+        Changes: "changes", "changes/", "stamp", "record Change";
+        ChangesHead: "changes_head", "changes/", "–", "stamp of the newest change, 10 bytes";
+        ChangesHorizon: "changes_horizon", "changes/", "–", "stamp of the newest change removed, 10 bytes";
+        Tenants: "tenants", "repo/users.rs", "uuid tenant", "–";
+        UsersByEmail: "users_by_email", "repo/users.rs", "text e-mail, normalised", "tuple (uuid tenant, uuid user)";
+        AuthSessionTenant: "auth_session_tenant", "repo/auth_sessions.rs", "uuid auth session", "tuple (uuid tenant)";
+        PodAllocations: "pod_allocations", "repo/pods.rs", "text pool, text pod", "record PodAllocation";
+    }
+}
+
+families! {
+    /// A family of one tenant, under `(root, "tenant", tenant id, name, …)`; reached through a
+    /// [`super::TenantScope`] only.
+    pub(crate) enum TenantFamily {
+        Tenant: "tenant", "repo/users.rs", "–", "record Tenant";
+        Users: "users", "repo/users.rs", "uuid user", "record User";
+        AuthSessions: "auth_sessions", "repo/auth_sessions.rs", "uuid auth session", "record AuthSession";
+        AuthSessionsByFamily: "auth_sessions_by_family", "repo/auth_sessions.rs", "uuid family, uuid auth session", "–";
+        Families: "families", "repo/auth_sessions.rs", "uuid family", "record TokenFamily";
+        FamiliesByUser: "families_by_user", "repo/auth_sessions.rs", "uuid user, int end in Unix seconds, uuid family", "–";
+        Sessions: "sessions", "repo/sessions.rs", "uuid session", "record Session";
+        SessionsByUser: "sessions_by_user", "repo/sessions.rs", "uuid user, int creation in Unix ms, uuid session", "–";
+        SessionsByPath: "sessions_by_path", "repo/sessions.rs", "uuid user, text workspace path, uuid session", "–";
+        Conversations: "conversations", "repo/conversations.rs", "uuid conversation", "record Conversation";
+        ConversationsByUser: "conversations_by_user", "repo/conversations.rs", "uuid user, int creation in Unix ms, uuid conversation", "–";
+        ConversationsBySession: "conversations_by_session", "repo/conversations.rs", "uuid session, int creation in Unix ms, uuid conversation", "–";
+        Messages: "messages", "repo/messages.rs", "uuid conversation, int creation in Unix ms, uuid message", "record Message";
+        MessagesById: "messages_by_id", "repo/messages.rs", "uuid message", "tuple (uuid conversation, int creation)";
+        Audit: "audit", "repo/audit.rs", "int time in Unix ms, uuid entry", "record AuditEntry";
+        AuditByActor: "audit_by_actor", "repo/audit.rs", "uuid actor, int time in Unix ms, uuid entry", "–";
+        AuditByObject: "audit_by_object", "repo/audit.rs", "text kind, text object, int time in Unix ms, uuid entry", "–";
+        Files: "files", "repo/files.rs", "uuid file", "record File";
+        FilesByPath: "files_by_path", "repo/files.rs", "uuid session, text path", "tuple (uuid file)";
+        Agents: "agents", "repo/agents.rs", "uuid agent", "record Agent";
+        AgentsByName: "agents_by_name", "repo/agents.rs", "text name, normalised", "tuple (uuid agent)";
+        Settings: "settings", "repo/settings.rs", "text scope, uuid owner, text key", "record Setting";
+        Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
+        BlobReferences: "blob_references", "blobs/", "bytes SHA-256, uuid owner", "–";
+        BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "raw bytes";
+        BlobUploads: "blob_uploads", "blobs/", "uuid content", "record Upload";
+        BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, uuid content", "–";
+    }
+}
