@@ -19,6 +19,7 @@ mod error;
 mod idempotent;
 mod keyspace;
 mod repo;
+mod scan;
 mod store;
 mod transaction;
 
@@ -30,5 +31,6 @@ pub use keyspace::{Key, KeySpan, Keyspace, TenantScope};
 pub use repo::{
     AuthSessions, Client, Registration, RegistrationError, Repositories, Rotated, Sessions, Users,
 };
+pub use scan::Scan;
 pub use store::{RetryPolicy, Store};
 pub use transaction::Transaction;

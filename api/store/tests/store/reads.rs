@@ -1,5 +1,8 @@
 //! Reading: a transaction's own writes, ranges over them, pages, direction.
 
+use std::time::Duration;
+
+use coditect_store::KeySpan;
 use coditect_store::contract::RangeRead;
 
 use crate::support::{Fixture, keys, put, text};
@@ -79,4 +82,29 @@ async fn an_empty_range_is_empty_and_values_may_be_empty() {
     assert_eq!(text(t.get("k").await.unwrap()).as_deref(), Some(""));
     let page = t.range(RangeRead::new("k", "k", 5)).await.unwrap();
     assert!(page.rows.is_empty() && !page.more);
+}
+
+#[tokio::test]
+async fn a_scan_goes_on_where_a_transaction_has_grown_too_old() {
+    let f = Fixture::new();
+    let t = f.store.begin();
+    for i in 0..2500 {
+        t.set(format!("row/{i:05}"), "").unwrap();
+    }
+    t.commit().await.unwrap();
+    let span = || KeySpan { begin: b"row/".to_vec(), end: b"row0".to_vec() };
+    for reverse in [false, true] {
+        let mut scan = if reverse { f.store.scan_reversed(span()) } else { f.store.scan(span()) };
+        let mut rows = scan.next_page().await.unwrap().unwrap();
+        f.clock.advance(Duration::from_secs(6));
+        while let Some(page) = scan.next_page().await.unwrap() {
+            rows.extend(page);
+        }
+        assert_eq!(scan.snapshots(), 2);
+        if reverse {
+            rows.reverse();
+        }
+        let expected: Vec<_> = (0..2500).map(|i| format!("row/{i:05}").into_bytes()).collect();
+        assert_eq!(rows.into_iter().map(|row| row.key).collect::<Vec<_>>(), expected);
+    }
 }
