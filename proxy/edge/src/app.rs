@@ -4,6 +4,7 @@ use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
 use crate::cli::say;
 use crate::log;
 use crate::signals::{Asked, Signals};
+use crate::storage;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use coditect_api::ApiState;
@@ -15,7 +16,7 @@ use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
     AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
 };
-use coditect_store::{Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock};
+use coditect_store::Repositories;
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -27,8 +28,6 @@ use std::time::Duration;
 
 /// The built-in console.
 const CONSOLE: &[EmbeddedFile] = include!(concat!(env!("OUT_DIR"), "/console.rs"));
-/// All keys of the edge start with this, in whatever store.
-const KEY_ROOT: &str = "coditect";
 /// How long tasks have to notice that the runtime ends.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 
@@ -42,13 +41,6 @@ pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Config> {
 pub(crate) fn serve(file: Option<&Path>) -> anyhow::Result<ExitCode> {
     log::start()?;
     let config = load(file)?;
-    if std::env::var_os("FDB_CLUSTER_FILE").is_some_and(|file| !file.is_empty()) {
-        bail!(
-            "FDB_CLUSTER_FILE is set, but this build has no FoundationDB backend yet. \
-             Unset it to serve from the embedded store at {}",
-            config.store.path.display()
-        );
-    }
     // Keys are in this memory: no core dump, no debugger of the same user.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("the process cannot be made undumpable")?;
@@ -90,11 +82,9 @@ impl App {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let (secret, key_made) = signing_secret(&config.auth, &*entropy)?;
 
-        let backend =
-            Embedded::open(&EmbeddedOptions::from(&config.store), Arc::new(SystemMonotonicClock::new()))?;
-        let store = Store::new(Arc::new(backend), Arc::clone(&entropy));
-        let keys = Keyspace::new(KEY_ROOT);
-        let repositories = Repositories::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy));
+        let storage = storage::open(&config, Arc::clone(&entropy)).await?;
+        let repositories =
+            Repositories::new(storage.store, storage.keys, Arc::clone(&clock), Arc::clone(&entropy));
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
 
         let tokens = TokenSettings {
@@ -164,12 +154,12 @@ impl App {
             snapshot,
             reloader,
         };
-        app.introduce(key_made);
+        app.introduce(key_made, &storage.description);
         Ok(app)
     }
 
     /// Tells a person what is served, and where.
-    fn introduce(&self, key_made: bool) {
+    fn introduce(&self, key_made: bool, store: &str) {
         let (http, admin) = (self.server.http_addr(), self.server.admin_addr());
         say(&format!("coditect-edge {}", env!("CARGO_PKG_VERSION")));
         say(&format!(
@@ -177,7 +167,7 @@ impl App {
             self.config.routes.len()
         ));
         say(&format!("  admin   http://{admin}  (/metrics, /livez, /readyz)"));
-        say(&format!("  store   {} (embedded)", self.config.store.path.display()));
+        say(&format!("  store   {store}"));
         match (key_made, std::env::var_os("JWT_SECRET").is_some()) {
             (_, true) => say("  tokens  signed with JWT_SECRET"),
             (true, _) => say(&format!(

@@ -7,6 +7,7 @@ mod cli;
 mod health;
 mod log;
 mod signals;
+mod storage;
 
 use clap::Parser;
 use std::process::ExitCode;
