@@ -1,6 +1,12 @@
-//! The write ranges of recent commits, against which reads are checked.
+//! What was written by recent commits, against which reads are checked.
+//!
+//! The writes of the last 5 s are kept as a map over the key space that says of every stretch of keys at which
+//! version it was written last. A read is checked by looking at the stretches it covers: the cost depends on
+//! what was written in the range that was read, and neither on how many commits there were since nor on how
+//! much they wrote elsewhere. (FoundationDB's resolvers keep the same map in a skip list.)
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::ranges::{KeyRange, RangeSet};
@@ -20,10 +26,15 @@ struct Entry {
     writes: Vec<KeyRange>,
 }
 
-/// Recent commits, oldest first. Owned by the committer thread alone.
+/// Recent commits. Owned by the committer thread alone.
 pub(super) struct History {
+    /// The commits, oldest first: what the map will have to forget, and when.
     entries: VecDeque<Entry>,
+    /// The number of ranges in `entries`.
     ranges: usize,
+    /// Where a stretch of keys begins → the version that wrote it last; it ends where the next one begins.
+    /// `Version(0)`: not written within the time that is kept.
+    last_written: BTreeMap<Vec<u8>, Version>,
     /// Reads at an older version than this can no longer be checked.
     floor: Version,
 }
@@ -31,7 +42,7 @@ pub(super) struct History {
 impl History {
     /// A history that begins at `version`.
     pub(super) fn new(version: Version) -> Self {
-        Self { entries: VecDeque::new(), ranges: 0, floor: version }
+        Self { entries: VecDeque::new(), ranges: 0, last_written: BTreeMap::new(), floor: version }
     }
 
     /// Fails if something in `reads` was written after `read_version`.
@@ -39,26 +50,57 @@ impl History {
         if read_version < self.floor {
             return Err(StoreError::TooOld);
         }
-        let newer = self.entries.iter().rev().take_while(|entry| entry.version > read_version);
-        for entry in newer {
-            if reads.iter().any(|read| overlaps(&entry.writes, read)) {
-                return Err(StoreError::Conflict);
-            }
+        match reads.iter().any(|read| self.written_since(read_version, read)) {
+            true => Err(StoreError::Conflict),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    fn written_since(&self, version: Version, range: &KeyRange) -> bool {
+        let (begin, end) = (range.begin.as_slice(), range.end.as_slice());
+        if begin >= end {
+            return false;
+        }
+        let inside = (Bound::Excluded(begin), Bound::Excluded(end));
+        self.at(begin) > version
+            || self.last_written.range::<[u8], _>(inside).any(|(_, last)| *last > version)
+    }
+
+    /// The version that wrote a key last.
+    fn at(&self, key: &[u8]) -> Version {
+        let stretch =
+            self.last_written.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
+        stretch.map_or(Version(0), |(_, version)| *version)
+    }
+
+    /// Adds a commit, newer than all before. `at` is corrected by [`History::settle`] when the commit becomes
+    /// visible.
+    pub(super) fn push(&mut self, version: Version, at: Duration, writes: RangeSet) {
+        let writes = writes.into_vec();
+        for range in &writes {
+            self.assign(range, version);
+        }
+        self.ranges += writes.len();
+        self.entries.push_back(Entry { version, at, writes });
+    }
+
+    /// Makes a range one stretch of its own.
+    fn assign(&mut self, range: &KeyRange, version: Version) {
+        let after = self.at(&range.end);
+        let inside = (Bound::Included(range.begin.as_slice()), Bound::Excluded(range.end.as_slice()));
+        let covered: Vec<_> =
+            self.last_written.range::<[u8], _>(inside).map(|(key, _)| key.clone()).collect();
+        for begin in covered {
+            self.last_written.remove(&begin);
+        }
+        self.last_written.insert(range.begin.clone(), version);
+        self.last_written.entry(range.end.clone()).or_insert(after);
     }
 
     /// What was written after a version, oldest first.
     pub(super) fn written_after(&self, version: Version) -> impl Iterator<Item = &KeyRange> {
         let first = self.entries.partition_point(|entry| entry.version <= version);
         self.entries.range(first..).flat_map(|entry| &entry.writes)
-    }
-
-    /// Adds a commit. `at` is corrected by [`History::settle`] when the commit becomes visible.
-    pub(super) fn push(&mut self, version: Version, at: Duration, writes: RangeSet) {
-        let writes = writes.into_vec();
-        self.ranges += writes.len();
-        self.entries.push_back(Entry { version, at, writes });
     }
 
     /// Records that all commits after `since` became visible only now, so that they are kept long enough
@@ -72,14 +114,10 @@ impl History {
         }
     }
 
-    /// Takes back commits that did not happen after all.
+    /// Starts anew at `version`, the newest visible one, after commits that did not happen: what they hid in
+    /// the map is not known any more. Transactions older than that fail with [`StoreError::TooOld`].
     pub(super) fn forget_after(&mut self, version: Version) {
-        while let Some(newest) = self.entries.back()
-            && newest.version > version
-        {
-            self.ranges -= newest.writes.len();
-            self.entries.pop_back();
-        }
+        *self = Self::new(version);
     }
 
     /// Forgets what no transaction young enough to commit can need.
@@ -89,22 +127,46 @@ impl History {
             if !expired && self.ranges <= MAX_RANGES {
                 break;
             }
-            self.ranges -= oldest.writes.len();
-            self.floor = oldest.version;
-            self.entries.pop_front();
+            if let Some(Entry { version, writes, .. }) = self.entries.pop_front() {
+                self.ranges -= writes.len();
+                self.floor = version;
+                writes.iter().for_each(|range| self.forget(range, version));
+            }
         }
     }
-}
 
-/// True if any of the disjoint, ordered `writes` overlaps `read`.
-fn overlaps(writes: &[KeyRange], read: &KeyRange) -> bool {
-    let first = writes.partition_point(|write| write.end <= read.begin);
-    writes.get(first).is_some_and(|write| write.begin < read.end)
+    /// Marks what is left of a commit's range as not written, and joins stretches that are.
+    fn forget(&mut self, range: &KeyRange, version: Version) {
+        let inside = (Bound::Included(range.begin.as_slice()), Bound::Included(range.end.as_slice()));
+        let mut joins = self.before(&range.begin) == Version(0);
+        let mut redundant = Vec::new();
+        for (begin, last) in self.last_written.range_mut::<[u8], _>(inside) {
+            if *last == version {
+                *last = Version(0);
+            }
+            if joins && *last == Version(0) {
+                redundant.push(begin.clone());
+            }
+            joins = *last == Version(0);
+        }
+        for begin in redundant {
+            self.last_written.remove(&begin);
+        }
+    }
+
+    /// The version of the stretch that ends at or before a key's own.
+    fn before(&self, key: &[u8]) -> Version {
+        let stretch =
+            self.last_written.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(key))).next_back();
+        stretch.map_or(Version(0), |(_, version)| *version)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use coditect_auth::{Entropy, SeededEntropy};
 
     use super::*;
 
@@ -138,5 +200,43 @@ mod tests {
         history.prune(MAX_TRANSACTION_AGE + Duration::from_millis(1));
         assert!(matches!(history.check(Version(0), &read), Err(StoreError::TooOld)));
         history.check(Version(1), &read).unwrap();
+        assert!(history.last_written.is_empty(), "nothing is left of it");
+    }
+
+    /// A random range of two-letter keys.
+    fn range(entropy: &SeededEntropy) -> KeyRange {
+        let mut bytes = [0; 4];
+        entropy.fill(&mut bytes);
+        let key = |a: u8, b: u8| vec![b'a' + a % 6, b'a' + b % 6];
+        let (one, other) = (key(bytes[0], bytes[1]), key(bytes[2], bytes[3]));
+        KeyRange { begin: one.clone().min(other.clone()), end: one.max(other) }
+    }
+
+    #[test]
+    fn the_map_agrees_with_a_plain_list_of_commits() {
+        for seed in 0..300 {
+            let entropy = SeededEntropy::new(seed);
+            let mut history = History::new(Version(0));
+            let mut list: Vec<(Version, Duration, RangeSet)> = Vec::new();
+            for step in 1..80_u64 {
+                let now = Duration::from_millis(step * 200);
+                let mut writes = RangeSet::default();
+                (0..1 + step % 3).for_each(|_| writes.insert(range(&entropy)));
+                history.prune(now);
+                history.push(Version(step), now, writes.clone());
+                list.push((Version(step), now, writes));
+                list.retain(|(_, at, _)| now.saturating_sub(*at) <= MAX_TRANSACTION_AGE);
+                let read = range(&entropy);
+                for back in 0..20.min(step) {
+                    let version = Version(step - back);
+                    let newer = list.iter().filter(|(v, ..)| *v > version);
+                    let conflict = newer.clone().any(|(.., set)| set.touches(&read.begin, &read.end));
+                    let found = history.check(version, std::slice::from_ref(&read));
+                    assert_eq!(found.is_err(), conflict, "seed {seed}, step {step}, {back} back, {read:?}");
+                }
+            }
+            history.prune(Duration::from_secs(3600));
+            assert!(history.last_written.len() <= 1, "seed {seed}: {:?}", history.last_written);
+        }
     }
 }
