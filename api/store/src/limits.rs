@@ -1,8 +1,9 @@
 //! FoundationDB's limits, which hold on every backend, and how a transaction's size is counted.
 //!
-//! The size is what FoundationDB would send: the keys and values of all mutations, and the bounds of all
-//! read and write conflict ranges. It is counted as calls are made, so a key written twice counts twice:
-//! never less than FoundationDB counts, so this limit is always the one that is met first.
+//! The size is at least what FoundationDB's client counts (`Transaction::getSize` in its
+//! `fdbclient/NativeAPI.actor.cpp`): the keys and values of all mutations and the bounds of all read and write
+//! conflict ranges, each with the memory its entry takes there. It is counted as calls are made, so a key
+//! written twice counts twice. So this limit is the one that is met first, on both backends at the same call.
 
 use std::time::Duration;
 
@@ -25,6 +26,11 @@ pub const RESERVED_FROM: u8 = 0xff;
 /// What FoundationDB appends to a versionstamped key or value to say where the stamp goes, in bytes. It counts
 /// towards the limits.
 const OFFSET_BYTES: usize = 4;
+
+/// What the entry of a mutation takes beside its bytes.
+const MUTATION_OVERHEAD: usize = 48;
+/// What the entry of a conflict range takes beside its bytes.
+const RANGE_OVERHEAD: usize = 24;
 
 /// Refuses a key that is too long or reserved.
 pub(crate) fn check_key(key: &[u8]) -> Result<(), StoreError> {
@@ -58,33 +64,33 @@ pub(crate) fn check_mutation(mutation: &Mutation) -> Result<usize, StoreError> {
         Mutation::Set { key, value } => {
             check_key(key)?;
             check_value(value.len())?;
-            Ok(key.len() + value.len() + point_bytes(key))
+            Ok(written_bytes(key, value.len()))
         }
         Mutation::Clear { key } => {
             check_key(key)?;
-            Ok(2 * point_bytes(key))
+            Ok(written_bytes(key, key.len() + 1))
         }
         Mutation::ClearRange { begin, end } => {
             check_range(begin, end)?;
-            Ok(2 * (begin.len() + end.len()))
+            Ok(MUTATION_OVERHEAD + begin.len() + end.len() + 2 * range_bytes(begin, end))
         }
         Mutation::Atomic { key, operand, .. } => {
             check_key(key)?;
             check_value(operand.len())?;
-            Ok(key.len() + operand.len() + point_bytes(key))
+            Ok(written_bytes(key, operand.len()))
         }
         Mutation::SetVersionstampedKey { key, offset, value } => {
             check_stamped(*offset, key.len())?;
             check_key_size(key.len() + OFFSET_BYTES)?;
             check_key(key)?;
             check_value(value.len())?;
-            Ok(key.len() + OFFSET_BYTES + value.len() + point_bytes(key))
+            Ok(written_bytes(key, OFFSET_BYTES + value.len()))
         }
         Mutation::SetVersionstampedValue { key, value, offset } => {
             check_stamped(*offset, value.len())?;
             check_key(key)?;
             check_value(value.len() + OFFSET_BYTES)?;
-            Ok(key.len() + value.len() + OFFSET_BYTES + point_bytes(key))
+            Ok(written_bytes(key, value.len() + OFFSET_BYTES))
         }
     }
 }
@@ -105,7 +111,18 @@ fn check_stamped(offset: usize, size: usize) -> Result<(), StoreError> {
     }
 }
 
-/// The bytes of the conflict range that covers one key: the key, and the key with a zero byte after it.
+/// The size of a write to one key: the mutation, its write conflict range, and the read conflict range that it
+/// may cut in two.
+fn written_bytes(key: &[u8], parameter: usize) -> usize {
+    MUTATION_OVERHEAD + key.len() + parameter + 2 * point_bytes(key)
+}
+
+/// The size of the conflict range that covers one key: the key, and the key with a zero byte after it.
 pub(crate) fn point_bytes(key: &[u8]) -> usize {
-    2 * key.len() + 1
+    RANGE_OVERHEAD + 2 * key.len() + 1
+}
+
+/// The size of a conflict range.
+pub(crate) fn range_bytes(begin: &[u8], end: &[u8]) -> usize {
+    RANGE_OVERHEAD + begin.len() + end.len()
 }

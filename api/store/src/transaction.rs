@@ -57,12 +57,18 @@ impl Transaction {
 
     /// One page of a range.
     pub async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
-        let bytes = match read.mode {
-            ReadMode::Serializable => read.begin.len() + read.end.len(),
-            ReadMode::Snapshot => 0,
-        };
+        let checked = read.mode == ReadMode::Serializable;
+        let bytes = if checked { limits::range_bytes(&read.begin, &read.end) } else { 0 };
         self.account(limits::check_range(&read.begin, &read.end).map(|()| bytes))?;
-        self.inner.backend.range(read).await
+        let page = self.inner.backend.range(read).await?;
+        if checked
+            && page.more
+            && let Some(last) = page.rows.last()
+        {
+            // The part that was read ends at this key, which may be longer than the bound asked for.
+            self.account(Ok(last.key.len() + 1))?;
+        }
+        Ok(page)
     }
 
     /// Buffers any write.
@@ -111,7 +117,7 @@ impl Transaction {
 
     /// Adds a range to what is checked at commit, as if it had been read.
     pub fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
-        self.account(limits::check_range(begin, end).map(|()| begin.len() + end.len()))?;
+        self.account(limits::check_range(begin, end).map(|()| limits::range_bytes(begin, end)))?;
         self.inner.backend.add_read_conflict(begin, end)
     }
 
@@ -123,6 +129,11 @@ impl Transaction {
             return Err(error.clone());
         }
         self.inner.backend.commit().await
+    }
+
+    /// The transaction's size so far in bytes, as [`crate::limits`] counts it: for work that commits in parts.
+    pub fn size_bytes(&self) -> usize {
+        self.meter().bytes
     }
 
     /// True if there is something to commit.

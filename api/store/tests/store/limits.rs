@@ -41,17 +41,15 @@ async fn values() {
 #[tokio::test]
 async fn transactions() {
     let f = Fixture::new();
-    // A set of an 8-byte key costs key, value and a conflict range of 17 bytes.
+    // A value costs its length; what its key costs the first one shows.
     let fill = |t: &coditect_store::Transaction, total: usize| {
-        let mut left = total;
-        let mut n = 0;
-        while left > 0 {
-            let mut take = left.min(90_000);
-            if left > take && left - take < 100 {
-                take -= 100;
-            }
-            t.set(format!("k{n:07}"), vec![0; take - 25])?;
-            left -= take;
+        t.set("k0000000", "")?;
+        let key_bytes = t.size_bytes();
+        let mut n = 1;
+        while t.size_bytes() < total {
+            let left = total - t.size_bytes() - key_bytes;
+            let value = if left > 90_000 { left.min(90_000) - key_bytes } else { left };
+            t.set(format!("k{n:07}"), vec![0; value])?;
             n += 1;
         }
         Ok::<_, StoreError>(())
