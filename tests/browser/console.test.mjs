@@ -12,6 +12,7 @@ import {
   terminalShows,
   watch,
 } from "./support.mjs";
+import { explained } from "./explained.mjs";
 
 const PERSON = {
   firstName: "Ada",
@@ -36,37 +37,47 @@ after(async () => {
   await place?.remove();
 });
 
-/** A person's browser at the console's first page, watched for anything unexpected. */
-async function arrive(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 760 }, ...options });
-  context.setDefaultTimeout(PAGE_MS);
-  // Nobody has signed in on this browser yet.
-  const problems = watch(context, [/^401: POST \/api\/v5\/auth\/refresh$/]);
-  const page = await context.newPage();
-  await page.goto(edge.url);
-  await page.getByTestId("login-form").waitFor();
-  return { context, page, problems };
+/**
+ * A test with a person's browser at the console's first page, which is watched for anything unexpected.
+ * `run` takes its page and `step`, which runs one step of several.
+ */
+function visit(name, run) {
+  test(name, async (t) => {
+    const context = await browser.newContext({ viewport: { width: 1200, height: 760 } });
+    context.setDefaultTimeout(PAGE_MS);
+    // Nobody has signed in on this browser yet.
+    const problems = watch(context, [/^401: POST \/api\/v5\/auth\/refresh$/]);
+    const seen = { context, problems, outputs: () => ({ edge: edge.log() }) };
+    const step = (part, work) => t.test(part, () => explained(part, seen, work));
+    await explained(name, seen, async () => {
+      const page = await context.newPage();
+      await page.goto(edge.url);
+      await page.getByTestId("login-form").waitFor();
+      await run({ context, page, problems, step });
+      problems.assertNone();
+    });
+    await context.close();
+  });
 }
 
-test("from registration to a typed command, and out again", async (t) => {
-  const { context, page, problems } = await arrive();
+visit("from registration to a typed command, and out again", async ({ context, page, step }) => {
   const terminal = page.getByTestId("terminal");
   const status = page.getByTestId("terminal-status");
   await screenshot(page, "console-1-sign-in");
 
-  await t.test("a person registers", async () => {
+  await step("a person registers", async () => {
     await register(page, PERSON);
     assert.equal(await page.getByTestId("who").textContent(), PERSON.email);
   });
 
-  await t.test("no script can read the refresh token", async () => {
+  await step("no script can read the refresh token", async () => {
     const readable = await page.evaluate(() => [document.cookie, localStorage.length, sessionStorage.length]);
     assert.deepEqual(readable, ["", 0, 0]);
     const cookies = await context.cookies(`${edge.url}/api/v5/auth/refresh`);
     assert.deepEqual(cookies.map(({ httpOnly, sameSite }) => ({ httpOnly, sameSite })), [{ httpOnly: true, sameSite: "Strict" }]);
   });
 
-  await t.test("creates a workspace and opens a terminal in it", async () => {
+  await step("creates a workspace and opens a terminal in it", async () => {
     const row = await createWorkspace(page, "Analytical engine", "workspace");
     await screenshot(page, "console-2-workspaces");
     await row.getByTestId("open-terminal").click();
@@ -74,13 +85,13 @@ test("from registration to a typed command, and out again", async (t) => {
     assert.equal(await page.getByTestId("workspace-name").textContent(), "Analytical engine");
   });
 
-  await t.test("types a command and sees its output", async () => {
+  await step("types a command and sees its output", async () => {
     await page.keyboard.type("echo $((6*7))\n");
     await terminalShows(terminal, /^42$/);
     await screenshot(page, "console-3-terminal");
   });
 
-  await t.test("the shell learns of the window's size", async () => {
+  await step("the shell learns of the window's size", async () => {
     await page.keyboard.type("stty size\n");
     const wide = columns(await terminalShows(terminal, /^\d+ \d+$/));
     await page.setViewportSize({ width: 900, height: 760 });
@@ -91,7 +102,7 @@ test("from registration to a typed command, and out again", async (t) => {
     await page.setViewportSize({ width: 1200, height: 760 });
   });
 
-  await t.test("a reload leads back to the same terminal", async () => {
+  await step("a reload leads back to the same terminal", async () => {
     await page.keyboard.type("marker=kept; echo set-$marker\n");
     await terminalShows(terminal, /^set-kept$/);
     await page.reload();
@@ -100,7 +111,7 @@ test("from registration to a typed command, and out again", async (t) => {
     await terminalShows(terminal, /^still-kept$/);
   });
 
-  await t.test("an exit shows its code and offers a new terminal", async () => {
+  await step("an exit shows its code and offers a new terminal", async () => {
     await page.keyboard.type("exit 3\n");
     await page.getByTestId("terminal-line").getByText("exit code 3").waitFor();
     await page.getByTestId("line-action").click();
@@ -109,7 +120,7 @@ test("from registration to a typed command, and out again", async (t) => {
     await terminalShows(terminal, /^new-42-\.$/);
   });
 
-  await t.test("signs out: the terminal is gone, the login form is back", async () => {
+  await step("signs out: the terminal is gone, the login form is back", async () => {
     await page.getByTestId("sign-out").click();
     await page.getByTestId("login-form").waitFor();
     assert.equal(await page.getByTestId("notice").textContent(), "You are signed out.");
@@ -118,14 +129,11 @@ test("from registration to a typed command, and out again", async (t) => {
     await page.getByTestId("login-form").waitFor();
     await screenshot(page, "console-4-signed-out");
   });
-
-  problems.assertNone();
-  await context.close();
 });
 
-test("a wrong password is refused in the form; the right one leads to the workspaces", async () => {
-  const { context, page, problems } = await arrive({ colorScheme: "dark" });
+visit("a wrong password is refused in the form; the right one leads to the workspaces", async ({ page, problems }) => {
   problems.expect(/^401: POST \/api\/v5\/auth\/login$/);
+  await page.emulateMedia({ colorScheme: "dark" });
   await page.getByTestId("email").fill(PERSON.email);
   await page.getByTestId("password").fill("a difference engine");
   await page.getByTestId("submit").click();
@@ -134,12 +142,9 @@ test("a wrong password is refused in the form; the right one leads to the worksp
   await page.getByTestId("password").fill(PERSON.password);
   await page.getByTestId("submit").click();
   await page.getByTestId("workspace").filter({ hasText: "Analytical engine" }).waitFor();
-  problems.assertNone();
-  await context.close();
 });
 
-test("addresses that lead nowhere say so", async () => {
-  const { context, page, problems } = await arrive();
+visit("addresses that lead nowhere say so", async ({ page, problems }) => {
   problems.expect(/^404: GET \/api\/v5\/sessions\//);
   await page.getByTestId("email").fill(PERSON.email);
   await page.getByTestId("password").fill(PERSON.password);
@@ -151,12 +156,9 @@ test("addresses that lead nowhere say so", async () => {
   await page.getByTestId("workspace").first().waitFor();
   await page.goto(`${edge.url}/elsewhere`);
   await page.getByRole("heading", { name: "There is no such page" }).waitFor();
-  problems.assertNone();
-  await context.close();
 });
 
-test("a sign-out in one tab ends the terminal in another, which says so", async () => {
-  const { context, page, problems } = await arrive();
+visit("a sign-out in one tab ends the terminal in another, which says so", async ({ context, page }) => {
   await page.getByTestId("email").fill(PERSON.email);
   await page.getByTestId("password").fill(PERSON.password);
   await page.getByTestId("submit").click();
@@ -168,12 +170,9 @@ test("a sign-out in one tab ends the terminal in another, which says so", async 
   await other.getByTestId("login-form").waitFor();
   await page.getByTestId("login-form").waitFor();
   await page.getByTestId("notice").filter({ hasText: /\w/ }).waitFor();
-  problems.assertNone();
-  await context.close();
 });
 
-test("after a restart of the server the console is back, signed in, and offers a new terminal", async () => {
-  const { context, page, problems } = await arrive();
+visit("after a restart of the server the console is back, signed in, and offers a new terminal", async ({ page, problems }) => {
   problems.expect(/^failed: GET \/api\/v5\/sessions\/[-0-9a-f]{36}\/terminals: net::ERR_CONNECTION_REFUSED$/);
   problems.expect(/^console: WebSocket connection to .* failed: Error in connection establishment: net::ERR_CONNECTION_REFUSED$/);
   await page.getByTestId("email").fill(PERSON.email);
@@ -190,8 +189,6 @@ test("after a restart of the server the console is back, signed in, and offers a
   await status.filter({ hasText: /^Connected$/ }).waitFor();
   await page.keyboard.type("echo back-$((6*7))\n");
   await terminalShows(page.getByTestId("terminal"), /^back-42$/);
-  problems.assertNone();
-  await context.close();
 });
 
 /** The columns in the newest answer of `stty size`. */

@@ -15,8 +15,8 @@ const SCREENSHOTS = path.join(ROOT, "target/screenshots");
 /** How long a process may take to say that it is up, and to go when asked. */
 const START_MS = 60_000;
 const STOP_MS = 30_000;
-/** How long any one thing may take to appear on a page. */
-export const PAGE_MS = 20_000;
+/** How long any one thing may take to appear on a page. A busy machine with a cold cache needs seconds. */
+export const PAGE_MS = 60_000;
 
 /** A child process whose output is kept, for patterns to be waited for and for reports of failure. */
 export class Process {
@@ -120,6 +120,7 @@ function replaceAll(text, replacements) {
 export function openBrowser() {
   return chromium.launch({
     executablePath: CHROMIUM,
+    timeout: START_MS,
     args: [
       "--headless",
       "--no-sandbox",
@@ -151,7 +152,11 @@ export function watch(context, expected = []) {
   context.on("response", (response) => {
     if (response.status() >= 400) note(`${response.status()}: ${line(response.request())}`);
   });
-  return { expect: (pattern) => expected.push(pattern), assertNone: () => assert.deepEqual(problems, []) };
+  return {
+    expect: (pattern) => expected.push(pattern),
+    list: () => [...problems],
+    assertNone: () => assert.deepEqual(problems, []),
+  };
 }
 
 function line(request) {
