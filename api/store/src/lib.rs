@@ -10,14 +10,15 @@
 //! Absent so far: the FoundationDB backend, blobs, a change feed.
 
 pub mod contract;
+pub mod keyspace;
 pub mod limits;
 pub mod records;
+pub mod verify;
 
 mod clock;
 mod embedded;
 mod error;
 mod idempotent;
-mod keyspace;
 mod repo;
 mod scan;
 mod store;
@@ -29,7 +30,9 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use idempotent::Marker;
 pub use keyspace::{Key, KeySpan, Keyspace, TenantScope};
 pub use repo::{
-    AuthSessions, Client, Registration, RegistrationError, Repositories, Rotated, Sessions, Users,
+    Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,
+    Order, Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner,
+    Settings, Tenants, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, PasswordError};
-use coditect_store::{RegistrationError, StoreError};
+use coditect_store::{RegistrationError, StoreError, UpdateError};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
@@ -38,6 +38,12 @@ pub enum ApiError {
     /// Another user has the address.
     #[error("the e-mail address is taken")]
     EmailTaken,
+    /// Another object has the name or id.
+    #[error("another object has this name already")]
+    Taken,
+    /// The object has changed since the version the client knows.
+    #[error("the object has changed in the meantime")]
+    VersionMismatch,
     /// The body is larger than allowed.
     #[error("the request body is larger than {} bytes", crate::extract::MAX_BODY_BYTES)]
     PayloadTooLarge,
@@ -83,6 +89,8 @@ impl ApiError {
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::UnreadableBody => "BAD_REQUEST",
             Self::EmailTaken => "EMAIL_TAKEN",
+            Self::Taken => "CONFLICT",
+            Self::VersionMismatch => "PRECONDITION_FAILED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::InvalidJson(_) => "INVALID_JSON",
@@ -105,7 +113,8 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken => StatusCode::CONFLICT,
+            Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
+            Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Validation { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -158,6 +167,17 @@ impl From<StoreError> for ApiError {
             | StoreError::Used => Self::Internal(Box::new(error)),
             StoreError::Overloaded => Self::Overloaded,
             error => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<UpdateError> for ApiError {
+    fn from(error: UpdateError) -> Self {
+        match error {
+            UpdateError::NotFound => Self::NotFound,
+            UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
+            UpdateError::Taken => Self::Taken,
+            UpdateError::Store(error) => error.into(),
         }
     }
 }

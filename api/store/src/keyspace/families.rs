@@ -4,7 +4,7 @@
 //!
 //! Key elements: `uuid` a UUID, `text` a string, `int` a signed number, `bytes` raw bytes, `stamp` a
 //! [versionstamp](crate::contract::Versionstamp) as the tuple layer has it. `–` as a key means that the
-//! family is a single key.
+//! family is a single key. Keys are checked against these words: kind first, elements separated by commas.
 
 /// What is known of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +57,8 @@ families! {
         Changes: "changes", "changes/", "stamp", "record Change";
         ChangesHead: "changes_head", "changes/", "–", "stamp of the newest change, 10 bytes";
         ChangesHorizon: "changes_horizon", "changes/", "–", "stamp of the newest change removed, 10 bytes";
-        Tenants: "tenants", "repo/users.rs", "uuid tenant", "–";
-        UsersByEmail: "users_by_email", "repo/users.rs", "text e-mail, normalised", "tuple (uuid tenant, uuid user)";
+        Tenants: "tenants", "repo/tenants.rs", "uuid tenant", "–";
+        UsersByEmail: "users_by_email", "repo/users.rs", "text e-mail (normalised)", "tuple (uuid tenant, uuid user)";
         AuthSessionTenant: "auth_session_tenant", "repo/auth_sessions.rs", "uuid auth session", "tuple (uuid tenant)";
         PodAllocations: "pod_allocations", "repo/pods.rs", "text pool, text pod", "record PodAllocation";
     }
@@ -68,12 +68,12 @@ families! {
     /// A family of one tenant, under `(root, "tenant", tenant id, name, …)`; reached through a
     /// [`super::TenantScope`] only.
     pub(crate) enum TenantFamily {
-        Tenant: "tenant", "repo/users.rs", "–", "record Tenant";
+        Tenant: "tenant", "repo/tenants.rs", "–", "record Tenant";
         Users: "users", "repo/users.rs", "uuid user", "record User";
         AuthSessions: "auth_sessions", "repo/auth_sessions.rs", "uuid auth session", "record AuthSession";
         AuthSessionsByFamily: "auth_sessions_by_family", "repo/auth_sessions.rs", "uuid family, uuid auth session", "–";
-        Families: "families", "repo/auth_sessions.rs", "uuid family", "record TokenFamily";
-        FamiliesByUser: "families_by_user", "repo/auth_sessions.rs", "uuid user, int end in Unix seconds, uuid family", "–";
+        Families: "families", "repo/token_families.rs", "uuid family", "record TokenFamily";
+        FamiliesByUser: "families_by_user", "repo/token_families.rs", "uuid user, int end in Unix seconds, uuid family", "–";
         Sessions: "sessions", "repo/sessions.rs", "uuid session", "record Session";
         SessionsByUser: "sessions_by_user", "repo/sessions.rs", "uuid user, int creation in Unix ms, uuid session", "–";
         SessionsByPath: "sessions_by_path", "repo/sessions.rs", "uuid user, text workspace path, uuid session", "–";
@@ -81,17 +81,17 @@ families! {
         ConversationsByUser: "conversations_by_user", "repo/conversations.rs", "uuid user, int creation in Unix ms, uuid conversation", "–";
         ConversationsBySession: "conversations_by_session", "repo/conversations.rs", "uuid session, int creation in Unix ms, uuid conversation", "–";
         Messages: "messages", "repo/messages.rs", "uuid conversation, int creation in Unix ms, uuid message", "record Message";
-        MessagesById: "messages_by_id", "repo/messages.rs", "uuid message", "tuple (uuid conversation, int creation)";
+        MessagesById: "messages_by_id", "repo/messages.rs", "uuid conversation, uuid message", "tuple (int creation)";
         Audit: "audit", "repo/audit.rs", "int time in Unix ms, uuid entry", "record AuditEntry";
         AuditByActor: "audit_by_actor", "repo/audit.rs", "uuid actor, int time in Unix ms, uuid entry", "–";
         AuditByObject: "audit_by_object", "repo/audit.rs", "text kind, text object, int time in Unix ms, uuid entry", "–";
         Files: "files", "repo/files.rs", "uuid file", "record File";
         FilesByPath: "files_by_path", "repo/files.rs", "uuid session, text path", "tuple (uuid file)";
         Agents: "agents", "repo/agents.rs", "uuid agent", "record Agent";
-        AgentsByName: "agents_by_name", "repo/agents.rs", "text name, normalised", "tuple (uuid agent)";
+        AgentsByName: "agents_by_name", "repo/agents.rs", "text name (normalised)", "tuple (uuid agent)";
         Settings: "settings", "repo/settings.rs", "text scope, uuid owner, text key", "record Setting";
         Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
-        BlobReferences: "blob_references", "blobs/", "bytes SHA-256, uuid owner", "–";
+        BlobReferences: "blob_references", "repo/files.rs, blobs/", "bytes SHA-256, uuid owner", "–";
         BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "raw bytes";
         BlobUploads: "blob_uploads", "blobs/", "uuid content", "record Upload";
         BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, uuid content", "–";

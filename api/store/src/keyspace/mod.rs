@@ -4,12 +4,18 @@
 //! Global families lie under `(root, "global", …)`, a tenant's under `(root, "tenant", tenant id, …)`, reached
 //! through a [`TenantScope`] only. [`families`] lists them all.
 
+pub(crate) mod element;
 pub(crate) mod families;
+pub(crate) mod locate;
+pub mod path;
+mod span;
 
 use foundationdb_tuple::{PackError, Subspace, TuplePack, TupleUnpack};
 use uuid::Uuid;
 
 pub(crate) use self::families::{GlobalFamily, TenantFamily};
+pub(crate) use self::span::Branch;
+pub use self::span::KeySpan;
 use crate::error::StoreError;
 use crate::idempotent::Marker;
 
@@ -34,18 +40,10 @@ impl From<Key> for Vec<u8> {
     }
 }
 
-/// All keys below a prefix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeySpan {
-    /// The first key.
-    pub begin: Vec<u8>,
-    /// The first key after the span.
-    pub end: Vec<u8>,
-}
-
 /// The program's part of the key space.
 #[derive(Debug, Clone)]
 pub struct Keyspace {
+    root: Subspace,
     global: Subspace,
     tenants: Subspace,
 }
@@ -54,7 +52,13 @@ impl Keyspace {
     /// The key space under a root prefix, for example `coditect`.
     pub fn new(root: &str) -> Self {
         let root = Subspace::from((root,));
-        Self { global: root.subspace(&("global",)), tenants: root.subspace(&("tenant",)) }
+        Self { global: root.subspace(&("global",)), tenants: root.subspace(&("tenant",)), root }
+    }
+
+    /// Everything below the root.
+    pub fn span(&self) -> KeySpan {
+        let (begin, end) = self.root.range();
+        KeySpan { begin, end }
     }
 
     /// The keys of one tenant.
@@ -77,10 +81,14 @@ impl Keyspace {
         Key(self.global.subspace(&(family.name(),)).pack(rest))
     }
 
+    /// The keys of a global family whose first elements are `rest`.
+    pub(crate) fn branch<T: TuplePack>(&self, family: GlobalFamily, rest: &T) -> Branch {
+        Branch::new(family.name(), self.global.subspace(&(family.name(),)).subspace(rest))
+    }
+
     /// All keys of a global family whose first elements are `rest`, and which have more.
     pub(crate) fn global_span<T: TuplePack>(&self, family: GlobalFamily, rest: &T) -> KeySpan {
-        let (begin, end) = self.global.subspace(&(family.name(),)).subspace(rest).range();
-        KeySpan { begin, end }
+        self.branch(family, rest).span()
     }
 
     /// The elements of a key of a global family, after the family's name.
@@ -89,7 +97,7 @@ impl Keyspace {
         family: GlobalFamily,
         key: &'k [u8],
     ) -> Result<T, StoreError> {
-        self.global.subspace(&(family.name(),)).unpack(key).map_err(|error| malformed(family.name(), &error))
+        self.branch(family, &()).unpack(key)
     }
 
     /// Global index: normalised e-mail → (tenant, user).
@@ -122,10 +130,14 @@ impl TenantScope {
         Key(self.space.subspace(&(family.name(),)).pack(rest))
     }
 
+    /// The keys of a family whose first elements are `rest`.
+    pub(crate) fn branch<T: TuplePack>(&self, family: TenantFamily, rest: &T) -> Branch {
+        Branch::new(family.name(), self.space.subspace(&(family.name(),)).subspace(rest))
+    }
+
     /// All keys of a family whose first elements are `rest`, and which have more.
     pub(crate) fn span<T: TuplePack>(&self, family: TenantFamily, rest: &T) -> KeySpan {
-        let (begin, end) = self.space.subspace(&(family.name(),)).subspace(rest).range();
-        KeySpan { begin, end }
+        self.branch(family, rest).span()
     }
 
     /// The elements of a key of a family, after the family's name.
@@ -134,7 +146,7 @@ impl TenantScope {
         family: TenantFamily,
         key: &'k [u8],
     ) -> Result<T, StoreError> {
-        self.space.subspace(&(family.name(),)).unpack(key).map_err(|error| malformed(family.name(), &error))
+        self.branch(family, &()).unpack(key)
     }
 
     /// The tenant's own record.

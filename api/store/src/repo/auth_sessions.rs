@@ -6,21 +6,17 @@ use coditect_auth::{
 };
 use uuid::Uuid;
 
-use super::{Context, Repositories, keys_in, load, save, save_entry};
-use crate::contract::ReadMode;
+use super::indexed::{IndexEntry, Indexed, replace, unpack_value};
+use super::token_families::{load_family, sweep};
+use super::{Context, Repositories, load, save};
 use crate::error::StoreError;
-use crate::keyspace::{Keyspace, TenantFamily, TenantScope};
+use crate::keyspace::{Key, Keyspace, TenantScope};
 use crate::records::TokenFamily;
 use crate::store::RetryPolicy;
 use crate::transaction::Transaction;
 
 /// Rotations followed from a link in its grace window; more in so short a time are no honest client's.
 const MAX_FOLLOWED: usize = 16;
-
-/// Ended families a login removes, and auth sessions of each: so what a user's past logins leave behind stays
-/// bounded without a background task.
-const SWEPT_FAMILIES: usize = 4;
-const SWEPT_AUTH_SESSIONS: usize = 256;
 
 /// What is remembered of the client that logged in or refreshed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +47,7 @@ pub enum Rotated {
 
 /// Logins: auth sessions and token families.
 pub struct AuthSessions<'a> {
-    context: &'a Context,
+    pub(super) context: &'a Context,
 }
 
 impl<'a> AuthSessions<'a> {
@@ -67,7 +63,7 @@ impl<'a> AuthSessions<'a> {
             .store
             .run(&self.context.idempotent, |transaction| async move {
                 sweep(&transaction, keys, session, now).await?;
-                write_login(&transaction, keys, session)
+                write_login(&transaction, keys, session).await
             })
             .await
     }
@@ -112,7 +108,7 @@ impl<'a> AuthSessions<'a> {
                 let revoked = family.revoked_at.is_some();
                 match judge_refresh(&session, revoked, now, grace_seconds) {
                     RefreshVerdict::Rotate => {
-                        replace(&transaction, keys, session, successor, now, client).map(Rotated::Issued)
+                        rotate(&transaction, keys, session, successor, now, client).await.map(Rotated::Issued)
                     }
                     RefreshVerdict::Grace { successor } => {
                         let session = latest(&transaction, &scope, successor).await?;
@@ -126,25 +122,6 @@ impl<'a> AuthSessions<'a> {
                     RefreshVerdict::Revoked => Ok(Rotated::Revoked),
                     RefreshVerdict::Ended => Ok(Rotated::Ended),
                 }
-            })
-            .await
-    }
-
-    /// Revokes a family at `now` (Unix seconds). The first revocation's time is kept. False if the tenant has
-    /// no such family. The caller must then also tell [`coditect_auth::Families`].
-    pub async fn revoke_family(&self, tenant: Uuid, family: Uuid, now: i64) -> Result<bool, StoreError> {
-        let key = &self.context.keys.tenant(tenant).family(family);
-        self.context
-            .store
-            .run(&self.context.idempotent, |transaction| async move {
-                let Some(mut family) = load::<TokenFamily>(&transaction, key).await? else {
-                    return Ok(false);
-                };
-                if family.revoked_at.is_none() {
-                    family.revoked_at = Some(now);
-                    save(&transaction, key.clone(), &family)?;
-                }
-                Ok(true)
             })
             .await
     }
@@ -187,13 +164,32 @@ impl FamilySource for Repositories {
     }
 }
 
+impl Indexed for AuthSession {
+    fn tenant(&self) -> Uuid {
+        self.tenant_id
+    }
+
+    fn key(&self, scope: &TenantScope) -> Key {
+        scope.auth_session(self.id)
+    }
+
+    fn entries(&self, scope: &TenantScope) -> Vec<IndexEntry> {
+        vec![IndexEntry::plain(scope.auth_session_by_family(self.family, self.id))]
+    }
+
+    fn global_entries(&self, keys: &Keyspace, scope: &TenantScope) -> Vec<IndexEntry> {
+        let tenant = foundationdb_tuple::pack(&(scope.id(),));
+        vec![IndexEntry::unique(keys.auth_session_tenant(self.id), tenant)]
+    }
+}
+
 /// Writes the first auth session of a family, and the family.
-pub(super) fn write_login(
+pub(super) async fn write_login(
     transaction: &Transaction,
     keys: &Keyspace,
     session: &AuthSession,
 ) -> Result<(), StoreError> {
-    let scope = keys.tenant(session.tenant_id);
+    let scope = &keys.tenant(session.tenant_id);
     let family = TokenFamily {
         id: session.family,
         user_id: session.user_id,
@@ -202,33 +198,32 @@ pub(super) fn write_login(
         ends_at: session.family_ends_at,
         revoked_at: None,
     };
-    save(transaction, scope.family(family.id), &family)?;
-    save_entry(transaction, scope.family_by_user(family.user_id, family.ends_at, family.id))?;
-    write_session(transaction, keys, &scope, session)
+    write(transaction, keys, scope, None, &family).await?;
+    write(transaction, keys, scope, None, session).await
 }
 
-/// Writes a new auth session with its index entries.
-fn write_session(
+/// Writes a record whose ids are fresh, or in the place of `old`.
+async fn write<R: Indexed>(
     transaction: &Transaction,
     keys: &Keyspace,
     scope: &TenantScope,
-    session: &AuthSession,
+    old: Option<&R>,
+    new: &R,
 ) -> Result<(), StoreError> {
-    save(transaction, scope.auth_session(session.id), session)?;
-    save_entry(transaction, scope.auth_session_by_family(session.family, session.id))?;
-    transaction.set(keys.auth_session_tenant(session.id), foundationdb_tuple::pack(&(scope.id(),)))
+    let written = replace(transaction, keys, scope, old, Some(new)).await;
+    written.map_err(|error| error.into_store_error(R::FAMILY))
 }
 
 /// Puts a new auth session in the place of `session`.
-fn replace(
+async fn rotate(
     transaction: &Transaction,
     keys: &Keyspace,
-    mut session: AuthSession,
+    session: AuthSession,
     successor: Uuid,
     now: i64,
     client: &Client,
 ) -> Result<AuthSession, StoreError> {
-    let scope = keys.tenant(session.tenant_id);
+    let scope = &keys.tenant(session.tenant_id);
     let next = AuthSession {
         id: successor,
         created_at: now,
@@ -237,9 +232,9 @@ fn replace(
         address: client.address.clone(),
         ..session.clone()
     };
-    session.rotated = Some(Rotation { at: now, successor });
-    save(transaction, scope.auth_session(session.id), &session)?;
-    write_session(transaction, keys, &scope, &next)?;
+    let rotated = AuthSession { rotated: Some(Rotation { at: now, successor }), ..session.clone() };
+    write(transaction, keys, scope, Some(&session), &rotated).await?;
+    write(transaction, keys, scope, None, &next).await?;
     Ok(next)
 }
 
@@ -252,10 +247,7 @@ async fn scope_of(
     let Some(value) = transaction.get(keys.auth_session_tenant(auth_session)).await? else {
         return Ok(None);
     };
-    let (tenant,): (Uuid,) = foundationdb_tuple::unpack(&value).map_err(|error| StoreError::Record {
-        family: "auth_session_tenant",
-        reason: format!("{error:?}"),
-    })?;
+    let (tenant,): (Uuid,) = unpack_value("auth_session_tenant", &value)?;
     Ok(Some(keys.tenant(tenant)))
 }
 
@@ -280,46 +272,4 @@ async fn latest(transaction: &Transaction, scope: &TenantScope, id: Uuid) -> Res
         }
     }
     Ok(session)
-}
-
-async fn load_family(
-    transaction: &Transaction,
-    scope: &TenantScope,
-    family: Uuid,
-) -> Result<TokenFamily, StoreError> {
-    load(transaction, &scope.family(family)).await?.ok_or(StoreError::Orphan { family: "auth_sessions" })
-}
-
-/// Removes what is left of a few families of the user that ended before `now`, oldest first. Nothing can
-/// revive an ended family, so snapshot reads suffice and logins do not conflict here.
-async fn sweep(
-    transaction: &Transaction,
-    keys: &Keyspace,
-    login: &AuthSession,
-    now: i64,
-) -> Result<(), StoreError> {
-    let scope = keys.tenant(login.tenant_id);
-    let mut span = scope.span(TenantFamily::FamiliesByUser, &(login.user_id,));
-    span.end = scope.key(TenantFamily::FamiliesByUser, &(login.user_id, now)).into();
-    if span.begin >= span.end {
-        return Ok(());
-    }
-    let ended = keys_in(transaction, span, SWEPT_FAMILIES, false, ReadMode::Snapshot).await?;
-    for entry in ended {
-        let (_, _, family): (Uuid, i64, Uuid) = scope.unpack(TenantFamily::FamiliesByUser, &entry)?;
-        let members = scope.span(TenantFamily::AuthSessionsByFamily, &(family,));
-        let members = keys_in(transaction, members, SWEPT_AUTH_SESSIONS, false, ReadMode::Snapshot).await?;
-        let all = members.len() < SWEPT_AUTH_SESSIONS;
-        for member in members {
-            let (_, id): (Uuid, Uuid) = scope.unpack(TenantFamily::AuthSessionsByFamily, &member)?;
-            transaction.clear(member)?;
-            transaction.clear(scope.auth_session(id))?;
-            transaction.clear(keys.auth_session_tenant(id))?;
-        }
-        if all {
-            transaction.clear(scope.family(family))?;
-            transaction.clear(entry)?;
-        }
-    }
-    Ok(())
 }

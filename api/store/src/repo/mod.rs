@@ -1,20 +1,42 @@
 //! The repositories: the only code that reads and writes records. Index entries are written in the same
 //! transaction as the record they stand for.
 
+mod agents;
+mod audit;
 mod auth_sessions;
+mod conversations;
+mod error;
+mod files;
+pub(crate) mod indexed;
+mod messages;
+mod page;
+mod pods;
 mod sessions;
+mod settings;
+mod tenants;
+mod token_families;
 mod users;
 
+use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use coditect_auth::{Clock, Entropy};
 
+pub use self::agents::Agents;
+pub use self::audit::Audit;
 pub use self::auth_sessions::{AuthSessions, Client, Rotated};
+pub use self::conversations::Conversations;
+pub use self::error::UpdateError;
+pub use self::files::Files;
+pub use self::messages::{Messages, NewMessage};
+pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
+pub use self::pods::Pods;
 pub use self::sessions::Sessions;
+pub use self::settings::{SettingOwner, Settings};
+pub use self::tenants::Tenants;
 pub use self::users::{Registration, RegistrationError, Users};
 use crate::contract::{RangeRead, ReadMode};
-use crate::error::StoreError;
+use crate::error::{StoreError, TransactionError};
 use crate::idempotent::Marker;
 use crate::keyspace::{Key, KeySpan, Keyspace};
 use crate::records::Record;
@@ -45,7 +67,12 @@ impl Repositories {
         }
     }
 
-    /// Users and their tenants.
+    /// Tenants.
+    pub fn tenants(&self) -> Tenants<'_> {
+        Tenants::new(&self.context)
+    }
+
+    /// The members of tenants.
     pub fn users(&self) -> Users<'_> {
         Users::new(&self.context)
     }
@@ -60,6 +87,41 @@ impl Repositories {
         Sessions::new(&self.context)
     }
 
+    /// Conversations.
+    pub fn conversations(&self) -> Conversations<'_> {
+        Conversations::new(&self.context)
+    }
+
+    /// The messages of conversations.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages::new(&self.context)
+    }
+
+    /// The audit trail.
+    pub fn audit(&self) -> Audit<'_> {
+        Audit::new(&self.context)
+    }
+
+    /// The files of workspaces.
+    pub fn files(&self) -> Files<'_> {
+        Files::new(&self.context)
+    }
+
+    /// AI agents.
+    pub fn agents(&self) -> Agents<'_> {
+        Agents::new(&self.context)
+    }
+
+    /// Settings of users and tenants.
+    pub fn settings(&self) -> Settings<'_> {
+        Settings::new(&self.context)
+    }
+
+    /// Which workspace has which pod.
+    pub fn pods(&self) -> Pods<'_> {
+        Pods::new(&self.context)
+    }
+
     /// The store below, to close it.
     pub fn store(&self) -> &Store {
         &self.context.store
@@ -70,6 +132,26 @@ impl Context {
     /// A fresh marker for a transaction that must happen at most once.
     fn marker(&self) -> Marker {
         self.keys.marker(self.clock.now_millis(), self.entropy.uuid())
+    }
+
+    /// Runs a transaction whose second run changes nothing beyond the first.
+    async fn run<T, E, F, Fut>(&self, attempt: F) -> Result<T, E>
+    where
+        E: TransactionError,
+        F: FnMut(Transaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.store.run(&self.idempotent, attempt).await
+    }
+
+    /// Runs a transaction that must happen at most once.
+    async fn once<T, E, F, Fut>(&self, attempt: F) -> Result<T, E>
+    where
+        E: TransactionError,
+        F: FnMut(Transaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.store.run_once(&RetryPolicy::default(), &self.marker(), attempt).await
     }
 }
 
@@ -85,11 +167,6 @@ async fn load<R: Record>(transaction: &Transaction, key: &Key) -> Result<Option<
 
 fn save<R: Record>(transaction: &Transaction, key: Key, record: &R) -> Result<(), StoreError> {
     transaction.set(key, record.encode()?)
-}
-
-/// Writes an index entry that carries everything in its key.
-fn save_entry(transaction: &Transaction, key: Key) -> Result<(), StoreError> {
-    transaction.set(key, Bytes::new())
 }
 
 /// Keys of a span, at most `limit`, in the order asked for.

@@ -1,14 +1,14 @@
 //! Workspaces ("sessions" in the API). A workspace belongs to one user; to everybody else it does not exist.
 
-use futures::future::try_join_all;
 use uuid::Uuid;
 
-use super::{Context, keys_in, load, save, save_entry};
+use super::indexed::{IndexEntry, Indexed, Versioned, expect, insert, replace};
+use super::page::{id_page, load_all, time_page};
+use super::{Context, Order, Page, TimeCursor, UpdateError, files, keys_in, load};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
-use crate::keyspace::{TenantFamily, TenantScope};
-use crate::records::Session;
-use crate::store::RetryPolicy;
+use crate::keyspace::{Key, TenantFamily, TenantScope};
+use crate::records::{Session, SessionStatus};
 use crate::transaction::Transaction;
 
 /// Workspaces.
@@ -22,50 +22,72 @@ impl<'a> Sessions<'a> {
     }
 
     /// Stores a new workspace; its id must be fresh.
-    pub async fn create(&self, session: &Session) -> Result<(), StoreError> {
-        let scope = &self.context.keys.tenant(session.tenant_id);
-        self.context
-            .store
-            .run(&self.context.idempotent, |transaction| async move {
-                save(&transaction, scope.session(session.id), session)?;
-                save_entry(&transaction, by_user(scope, session))
-            })
-            .await
+    pub async fn create(&self, session: &Session) -> Result<(), UpdateError> {
+        let keys = &self.context.keys;
+        let scope = &keys.tenant(session.tenant_id);
+        self.context.run(|transaction| async move { insert(&transaction, keys, scope, session).await }).await
     }
 
     /// A user's workspace: one point read.
     pub async fn get(&self, tenant: Uuid, user: Uuid, id: Uuid) -> Result<Option<Session>, StoreError> {
         let scope = &self.context.keys.tenant(tenant);
-        self.context
-            .store
-            .run(
-                &self.context.idempotent,
-                |transaction| async move { owned(&transaction, scope, user, id).await },
-            )
-            .await
+        self.context.run(|transaction| async move { owned(&transaction, scope, user, id).await }).await
     }
 
-    /// A user's workspaces, newest first, at most `limit`.
+    /// A user's workspaces, newest first, at most `limit`, however many that is.
     pub async fn list(&self, tenant: Uuid, user: Uuid, limit: usize) -> Result<Vec<Session>, StoreError> {
         let scope = &self.context.keys.tenant(tenant);
+        let index = &scope.branch(TenantFamily::SessionsByUser, &(user,));
         self.context
-            .store
-            .run(&self.context.idempotent, |transaction| async move {
-                let span = scope.span(TenantFamily::SessionsByUser, &(user,));
-                let keys = keys_in(&transaction, span, limit, true, ReadMode::Serializable).await?;
-                let transaction = &transaction;
-                try_join_all(keys.iter().map(|key| async move {
-                    let (_, _, id): (Uuid, i64, Uuid) = scope.unpack(TenantFamily::SessionsByUser, key)?;
-                    load(transaction, &scope.session(id))
-                        .await?
-                        .ok_or(StoreError::Orphan { family: "sessions_by_user" })
-                }))
-                .await
+            .run(|transaction| async move {
+                let keys = keys_in(&transaction, index.span(), limit, true, ReadMode::Serializable).await?;
+                let ids = keys
+                    .iter()
+                    .map(|key| index.unpack(key).map(|(_, id): (i64, Uuid)| id))
+                    .collect::<Result<Vec<_>, _>>()?;
+                load_all(&transaction, ids.iter().map(|id| scope.session(*id))).await
             })
             .await
     }
 
-    /// Changes a user's workspace and returns it as it is now; `None` if there is none.
+    /// A page of a user's workspaces, newest first.
+    pub async fn page(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        after: Option<&TimeCursor>,
+        limit: usize,
+    ) -> Result<Page<Session>, StoreError> {
+        let scope = &self.context.keys.tenant(tenant);
+        let index = &scope.branch(TenantFamily::SessionsByUser, &(user,));
+        self.context
+            .run(|transaction| async move {
+                let order = Order::NewestFirst;
+                time_page(&transaction, index, after, order, limit, |place| scope.session(place.id)).await
+            })
+            .await
+    }
+
+    /// A page of the user's workspaces that name a path, in the order of their ids, from the one after `after`
+    /// on.
+    pub async fn by_path(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        path: &str,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Session, Uuid>, StoreError> {
+        let scope = &self.context.keys.tenant(tenant);
+        let index = &scope.branch(TenantFamily::SessionsByPath, &(user, path));
+        self.context
+            .run(|transaction| async move {
+                id_page(&transaction, index, after, limit, |id| scope.session(id)).await
+            })
+            .await
+    }
+
+    /// Changes a user's workspace and returns it as it is now.
     ///
     /// `change` may run several times, each time on the record as stored. Ids, owner and creation time stay as
     /// they are whatever it does.
@@ -74,28 +96,32 @@ impl<'a> Sessions<'a> {
         tenant: Uuid,
         user: Uuid,
         id: Uuid,
+        expected: Option<u64>,
         change: impl Fn(&mut Session) + Send + Sync,
-    ) -> Result<Option<Session>, StoreError> {
-        let scope = &self.context.keys.tenant(tenant);
-        let change = &change;
-        self.context
-            .store
-            .run(&self.context.idempotent, |transaction| async move {
-                let Some(old) = owned(&transaction, scope, user, id).await? else {
-                    return Ok(None);
-                };
-                let mut new = old.clone();
-                change(&mut new);
-                new.id = old.id;
-                new.tenant_id = old.tenant_id;
-                new.user_id = old.user_id;
-                new.created_at = old.created_at;
-                if new != old {
-                    save(&transaction, scope.session(id), &new)?;
-                }
-                Ok(Some(new))
-            })
-            .await
+    ) -> Result<Session, UpdateError> {
+        let scope = self.context.keys.tenant(tenant);
+        let theirs = |session: &Session| session.user_id == user;
+        self.context.update(&scope, &scope.session(id), expected, theirs, change).await
+    }
+
+    /// Pauses or resumes a user's workspace at `now` (Unix milliseconds); nothing changes if it is paused or
+    /// active already.
+    pub async fn set_status(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        id: Uuid,
+        expected: Option<u64>,
+        status: SessionStatus,
+        now: i64,
+    ) -> Result<Session, UpdateError> {
+        self.update(tenant, user, id, expected, |session| {
+            if session.status != status {
+                session.status = status;
+                session.updated_at = now;
+            }
+        })
+        .await
     }
 
     /// Notes that a user's workspace was opened at `now` (Unix milliseconds) and returns it; `None` if there
@@ -107,36 +133,94 @@ impl<'a> Sessions<'a> {
         id: Uuid,
         now: i64,
     ) -> Result<Option<Session>, StoreError> {
-        self.update(tenant, user, id, |session| {
-            session.last_accessed_at = session.last_accessed_at.max(now);
-        })
-        .await
+        let touched = self
+            .update(tenant, user, id, None, |session| {
+                session.last_accessed_at = session.last_accessed_at.max(now);
+            })
+            .await;
+        match touched {
+            Ok(session) => Ok(Some(session)),
+            Err(UpdateError::NotFound) => Ok(None),
+            Err(error) => Err(error.into_store_error("sessions")),
+        }
     }
 
-    /// Removes a user's workspace; false if there is none.
+    /// Removes a user's workspace with its files; false if there is none. Its conversations stay the user's.
+    ///
+    /// Files go first, some in each transaction, and the workspace with the last of them: if this fails
+    /// between, the workspace is still there, with fewer files, and calling this again goes on.
     pub async fn delete(&self, tenant: Uuid, user: Uuid, id: Uuid) -> Result<bool, StoreError> {
-        let scope = &self.context.keys.tenant(tenant);
-        let marker = self.context.marker();
-        self.context
-            .store
-            .run_once(&RetryPolicy::default(), &marker, |transaction| async move {
-                let Some(session) = owned(&transaction, scope, user, id).await? else {
-                    return Ok(false);
-                };
-                transaction.clear(scope.session(id))?;
-                transaction.clear(by_user(scope, &session))?;
-                Ok(true)
-            })
-            .await
+        match self.delete_expected(tenant, user, id, None).await {
+            Ok(()) => Ok(true),
+            Err(UpdateError::NotFound) => Ok(false),
+            Err(error) => Err(error.into_store_error("sessions")),
+        }
+    }
+
+    /// As [`Self::delete`], if the workspace has the version expected.
+    pub async fn delete_expected(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        id: Uuid,
+        expected: Option<u64>,
+    ) -> Result<(), UpdateError> {
+        let keys = &self.context.keys;
+        let scope = &keys.tenant(tenant);
+        loop {
+            let all = self
+                .context
+                .once(|transaction| async move {
+                    let session = owned(&transaction, scope, user, id).await?.ok_or(UpdateError::NotFound)?;
+                    expect(&session, expected)?;
+                    let all = files::remove_some(&transaction, keys, scope, id).await?;
+                    if all {
+                        replace(&transaction, keys, scope, Some(&session), None).await?;
+                    }
+                    Ok::<_, UpdateError>(all)
+                })
+                .await?;
+            if all {
+                return Ok(());
+            }
+        }
     }
 }
 
-fn by_user(scope: &TenantScope, session: &Session) -> crate::keyspace::Key {
-    scope.session_by_user(session.user_id, session.created_at, session.id)
+impl Indexed for Session {
+    fn tenant(&self) -> Uuid {
+        self.tenant_id
+    }
+
+    fn key(&self, scope: &TenantScope) -> Key {
+        scope.session(self.id)
+    }
+
+    fn entries(&self, scope: &TenantScope) -> Vec<IndexEntry> {
+        let by_user = scope.session_by_user(self.user_id, self.created_at, self.id);
+        let by_path = self
+            .workspace_path
+            .as_ref()
+            .map(|path| scope.key(TenantFamily::SessionsByPath, &(self.user_id, path.as_str(), self.id)));
+        [by_user].into_iter().chain(by_path).map(IndexEntry::plain).collect()
+    }
+}
+
+impl Versioned for Session {
+    fn version(&mut self) -> &mut u64 {
+        &mut self.version
+    }
+
+    fn settle(&mut self, old: &Self) {
+        self.id = old.id;
+        self.tenant_id = old.tenant_id;
+        self.user_id = old.user_id;
+        self.created_at = old.created_at;
+    }
 }
 
 /// A workspace, if it is this user's.
-async fn owned(
+pub(super) async fn owned(
     transaction: &Transaction,
     scope: &TenantScope,
     user: Uuid,

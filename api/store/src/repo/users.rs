@@ -1,12 +1,14 @@
-//! Users and tenants.
+//! Users: registration, the members of a tenant, and the e-mail addresses that log in.
 
 use coditect_auth::AuthSession;
 use uuid::Uuid;
 
-use super::{Context, auth_sessions, load, save};
+use super::indexed::{IndexEntry, Indexed, Versioned, insert, unpack_value};
+use super::page::id_page;
+use super::{AuthSessions, Context, Page, UpdateError, auth_sessions, load};
 use crate::error::{StoreError, TransactionError};
-use crate::records::{Tenant, User, normalise_email};
-use crate::store::RetryPolicy;
+use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
+use crate::records::{Tenant, User, UserStatus, normalise_email};
 
 /// Everything a registration creates. The ids are fresh and refer to each other.
 #[derive(Debug, Clone)]
@@ -57,25 +59,39 @@ impl<'a> Users<'a> {
     /// [`RegistrationError::EmailTaken`] if any user of any tenant has the address.
     pub async fn register(&self, registration: &Registration) -> Result<(), RegistrationError> {
         let keys = &self.context.keys;
-        let mut user = registration.user.clone();
-        user.email = normalise_email(&user.email);
-        let (user, tenant) = (&user, &registration.tenant);
-        let auth_session = &registration.auth_session;
+        let (user, tenant) = (&normalised(&registration.user), &registration.tenant);
         let scope = &keys.tenant(tenant.id);
-        let by_email = &keys.user_by_email(&user.email);
-        let marker = self.context.marker();
         self.context
-            .store
-            .run_once(&RetryPolicy::default(), &marker, |transaction| async move {
-                if transaction.get(by_email).await?.is_some() {
-                    return Err(RegistrationError::EmailTaken);
-                }
-                let owner = foundationdb_tuple::pack(&(tenant.id, user.id));
-                transaction.set(by_email.clone(), owner)?;
-                save(&transaction, scope.tenant(), tenant)?;
-                save(&transaction, scope.user(user.id), user)?;
-                auth_sessions::write_login(&transaction, keys, auth_session)?;
+            .once(|transaction| async move {
+                insert(&transaction, keys, scope, tenant)
+                    .await
+                    .map_err(|error| error.into_store_error("tenant"))?;
+                insert(&transaction, keys, scope, user).await.map_err(|error| match error {
+                    UpdateError::Taken => RegistrationError::EmailTaken,
+                    error => error.into_store_error("users").into(),
+                })?;
+                auth_sessions::write_login(&transaction, keys, &registration.auth_session).await?;
                 Ok(())
+            })
+            .await
+    }
+
+    /// Adds a member to the tenant that the user names. The e-mail is normalised here; the id must be fresh.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::NotFound`] if there is no such tenant, [`UpdateError::Taken`] if any user of any tenant
+    /// has the address.
+    pub async fn create(&self, user: &User) -> Result<(), UpdateError> {
+        let keys = &self.context.keys;
+        let user = &normalised(user);
+        let scope = &keys.tenant(user.tenant_id);
+        self.context
+            .run(|transaction| async move {
+                if transaction.get(scope.tenant()).await?.is_none() {
+                    return Err(UpdateError::NotFound);
+                }
+                insert(&transaction, keys, scope, user).await
             })
             .await
     }
@@ -85,14 +101,11 @@ impl<'a> Users<'a> {
         let keys = &self.context.keys;
         let index = &keys.user_by_email(&normalise_email(email));
         self.context
-            .store
-            .run(&self.context.idempotent, |transaction| async move {
+            .run(|transaction| async move {
                 let Some(owner) = transaction.get(index).await? else {
                     return Ok(None);
                 };
-                let (tenant, user): (Uuid, Uuid) = foundationdb_tuple::unpack(&owner).map_err(|error| {
-                    StoreError::Record { family: "users_by_email", reason: format!("{error:?}") }
-                })?;
+                let (tenant, user): (Uuid, Uuid) = unpack_value("users_by_email", &owner)?;
                 let record = load(&transaction, &keys.tenant(tenant).user(user)).await?;
                 record.map(Some).ok_or(StoreError::Orphan { family: "users_by_email" })
             })
@@ -102,9 +115,134 @@ impl<'a> Users<'a> {
     /// A user of a tenant.
     pub async fn get(&self, tenant: Uuid, user: Uuid) -> Result<Option<User>, StoreError> {
         let key = &self.context.keys.tenant(tenant).user(user);
+        self.context.run(|transaction| async move { load(&transaction, key).await }).await
+    }
+
+    /// The members of a tenant, in the order of their ids, from the one after `after` on.
+    pub async fn list(
+        &self,
+        tenant: Uuid,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<User, Uuid>, StoreError> {
+        let users = &self.context.keys.tenant(tenant).branch(TenantFamily::Users, &());
         self.context
-            .store
-            .run(&self.context.idempotent, |transaction| async move { load(&transaction, key).await })
+            .run(|transaction| async move {
+                id_page(&transaction, users, after, limit, |id| users.key(&(id,))).await
+            })
             .await
     }
+
+    /// Changes a user and returns it as it is now. Id, tenant and creation time stay as they are. A changed
+    /// e-mail address is normalised, and moves in the index over all tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::Taken`] if another user of any tenant has the new address.
+    pub async fn update(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        expected: Option<u64>,
+        change: impl Fn(&mut User) + Send + Sync,
+    ) -> Result<User, UpdateError> {
+        let scope = self.context.keys.tenant(tenant);
+        self.context.update(&scope, &scope.user(user), expected, |_| true, change).await
+    }
+
+    /// Gives a user another e-mail address; see [`Self::update`]. `now` is in Unix milliseconds.
+    pub async fn change_email(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        expected: Option<u64>,
+        email: &str,
+        now: i64,
+    ) -> Result<User, UpdateError> {
+        self.update(tenant, user, expected, |user| {
+            email.clone_into(&mut user.email);
+            user.updated_at = now;
+        })
+        .await
+    }
+
+    /// Keeps a user from logging in and revokes the user's logins at `now` (Unix milliseconds). Returns the
+    /// user and the families revoked; the caller must then also tell [`coditect_auth::Families`] of these.
+    ///
+    /// The user is disabled first: if this fails later, calling it again goes on. A login that is being made
+    /// at this very moment may still succeed; it cannot be refreshed.
+    pub async fn disable(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        expected: Option<u64>,
+        now: i64,
+    ) -> Result<(User, Vec<Uuid>), UpdateError> {
+        let disabled = self
+            .update(tenant, user, expected, |user| {
+                if user.status != UserStatus::Disabled {
+                    user.status = UserStatus::Disabled;
+                    user.updated_at = now;
+                }
+            })
+            .await?;
+        let families = self.revoke(tenant, user, now).await?;
+        Ok((disabled, families))
+    }
+
+    /// Removes a user, whose address is then free, and revokes the user's logins; see [`Self::disable`]. What
+    /// the user owns (workspaces, conversations, settings) stays: remove it before.
+    pub async fn delete(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        expected: Option<u64>,
+        now: i64,
+    ) -> Result<Vec<Uuid>, UpdateError> {
+        let scope = self.context.keys.tenant(tenant);
+        let removed = self.context.remove::<User>(&scope, &scope.user(user), expected, |_| true).await;
+        // Where the user is gone already, an earlier call may have failed just here.
+        if matches!(removed, Ok(_) | Err(UpdateError::NotFound)) {
+            let families = self.revoke(tenant, user, now).await?;
+            removed.map(|_| families)
+        } else {
+            removed.map(|_| Vec::new())
+        }
+    }
+
+    async fn revoke(&self, tenant: Uuid, user: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
+        AuthSessions::new(self.context).revoke_user(tenant, user, now.div_euclid(1000)).await
+    }
+}
+
+impl Indexed for User {
+    fn tenant(&self) -> Uuid {
+        self.tenant_id
+    }
+
+    fn key(&self, scope: &TenantScope) -> Key {
+        scope.user(self.id)
+    }
+
+    fn global_entries(&self, keys: &Keyspace, scope: &TenantScope) -> Vec<IndexEntry> {
+        let owner = foundationdb_tuple::pack(&(scope.id(), self.id));
+        vec![IndexEntry::unique(keys.user_by_email(&self.email), owner)]
+    }
+}
+
+impl Versioned for User {
+    fn version(&mut self) -> &mut u64 {
+        &mut self.version
+    }
+
+    fn settle(&mut self, old: &Self) {
+        self.id = old.id;
+        self.tenant_id = old.tenant_id;
+        self.created_at = old.created_at;
+        self.email = normalise_email(&self.email);
+    }
+}
+
+fn normalised(user: &User) -> User {
+    User { email: normalise_email(&user.email), ..user.clone() }
 }

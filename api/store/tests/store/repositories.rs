@@ -3,7 +3,7 @@
 use coditect_auth::{Entropy, FamilySource};
 use coditect_store::contract::RangeRead;
 use coditect_store::records::SessionType;
-use coditect_store::{Client, RegistrationError, Rotated, Store};
+use coditect_store::{Client, RegistrationError, Rotated, Store, UpdateError};
 use uuid::Uuid;
 
 use crate::support::{Fixture, NOW, login, registration, session};
@@ -52,8 +52,8 @@ async fn of_sixteen_registrations_with_one_address_one_wins_and_the_others_leave
     }
     assert_eq!(won.len(), 1);
     assert_eq!(repositories.users().by_email("a@b.example").await.unwrap().unwrap().id, won[0]);
-    // Tenant, user, e-mail index, family, its index, auth session, its two indexes, marker.
-    assert_eq!(count(&f.store).await, 9);
+    // Tenant, its registry entry, user, e-mail index, family, its index, auth session, its two indexes, marker.
+    assert_eq!(count(&f.store).await, 10);
 }
 
 #[tokio::test]
@@ -157,14 +157,13 @@ async fn workspaces_are_listed_newest_first_and_leave_no_orphans() {
     assert_eq!(listed(2).await, [ids[1], ids[2]]);
 
     let changed = sessions
-        .update(tenant, user, ids[2], |s| {
+        .update(tenant, user, ids[2], None, |s| {
             s.name = "renamed".into();
             s.r#type = SessionType::AiStudio;
             s.user_id = other;
             s.created_at = 0;
         })
         .await
-        .unwrap()
         .unwrap();
     assert_eq!((changed.name.as_str(), changed.user_id, changed.created_at), ("renamed", user, 200));
     assert_eq!(sessions.get(tenant, user, ids[2]).await.unwrap(), Some(changed));
@@ -175,8 +174,8 @@ async fn workspaces_are_listed_newest_first_and_leave_no_orphans() {
     assert_eq!(listed(10).await, [ids[2], ids[0]]);
     let touched = sessions.touch(tenant, user, ids[0], 999).await.unwrap().unwrap();
     assert_eq!((touched.last_accessed_at, touched.updated_at), (999, 100));
-    // Two workspaces of the user and one of the other, with an index entry each, and the deletion's marker.
-    assert_eq!(count(&f.store).await, 7);
+    // Two workspaces of the user and one of the other, with an index entry each, and three changes' markers.
+    assert_eq!(count(&f.store).await, 9);
 }
 
 #[tokio::test]
@@ -189,7 +188,8 @@ async fn another_user_or_tenant_reaches_no_workspace() {
     sessions.create(&mine).await.unwrap();
     for (tenant, user) in [(tenant, other), (other, user), (other, other)] {
         assert_eq!(sessions.get(tenant, user, mine.id).await.unwrap(), None);
-        assert_eq!(sessions.update(tenant, user, mine.id, |s| s.name.clear()).await.unwrap(), None);
+        let changed = sessions.update(tenant, user, mine.id, None, |s| s.name.clear()).await;
+        assert!(matches!(changed, Err(UpdateError::NotFound)));
         assert!(!sessions.delete(tenant, user, mine.id).await.unwrap());
         assert!(sessions.list(tenant, user, 10).await.unwrap().is_empty());
     }

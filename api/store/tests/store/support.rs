@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coditect_auth::{AuthSession, Entropy, ManualClock, SeededEntropy};
 use coditect_store::contract::RangeRead;
-use coditect_store::records::{Role, Session, Tenant, User};
+use coditect_store::records::{FIRST_VERSION, Role, Session, Tenant, User, UserStatus};
 use coditect_store::{
     Embedded, EmbeddedOptions, Keyspace, ManualMonotonicClock, Registration, Repositories, Store, StoreError,
     Transaction,
@@ -90,7 +90,13 @@ pub(crate) fn assert_conflict(result: Result<Option<coditect_store::contract::Co
 pub(crate) fn registration(entropy: &dyn Entropy, email: &str) -> Registration {
     let (tenant_id, user_id) = (entropy.uuid(), entropy.uuid());
     Registration {
-        tenant: Tenant { id: tenant_id, name: "Ann".into(), created_at: NOW * 1000 },
+        tenant: Tenant {
+            id: tenant_id,
+            name: "Ann".into(),
+            created_at: NOW * 1000,
+            updated_at: NOW * 1000,
+            version: FIRST_VERSION,
+        },
         user: User {
             id: user_id,
             tenant_id,
@@ -99,8 +105,10 @@ pub(crate) fn registration(entropy: &dyn Entropy, email: &str) -> Registration {
             first_name: "Ann".into(),
             last_name: "Lee".into(),
             role: Role::Owner,
+            status: UserStatus::Active,
             created_at: NOW * 1000,
             updated_at: NOW * 1000,
+            version: FIRST_VERSION,
         },
         auth_session: login(entropy, tenant_id, user_id),
     }
@@ -136,5 +144,6 @@ pub(crate) fn session(entropy: &dyn Entropy, tenant_id: Uuid, user_id: Uuid, cre
         created_at,
         updated_at: created_at,
         last_accessed_at: created_at,
+        version: FIRST_VERSION,
     }
 }

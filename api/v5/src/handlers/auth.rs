@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, AuthSession};
-use coditect_store::records::{Role, Tenant, User};
+use coditect_store::records::{FIRST_VERSION, Role, Tenant, User, UserStatus};
 use coditect_store::{Client, Registration, Rotated};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode, Uri};
@@ -101,8 +101,13 @@ pub(crate) async fn register(
     }
     let password_hash = state.passwords.hash(SecretString::from(request.password)).await?;
     let now = state.clock.now_millis();
-    let tenant =
-        Tenant { id: state.entropy.uuid(), name: format!("{first_name} {last_name}"), created_at: now };
+    let tenant = Tenant {
+        id: state.entropy.uuid(),
+        name: format!("{first_name} {last_name}"),
+        created_at: now,
+        updated_at: now,
+        version: FIRST_VERSION,
+    };
     let user = User {
         id: state.entropy.uuid(),
         tenant_id: tenant.id,
@@ -111,8 +116,10 @@ pub(crate) async fn register(
         first_name,
         last_name,
         role: Role::Owner,
+        status: UserStatus::Active,
         created_at: now,
         updated_at: now,
+        version: FIRST_VERSION,
     };
     let auth_session = new_login(&state, &user, client(&headers));
     let registration = Registration { tenant, user, auth_session };
@@ -136,7 +143,9 @@ pub(crate) async fn login(
     };
     let stored = user.as_ref().map(|user| user.password_hash.as_str());
     let matches = state.passwords.verify(SecretString::from(request.password), stored).await?;
-    let user = user.filter(|_| matches).ok_or(ApiError::InvalidCredentials)?;
+    let user = user
+        .filter(|user| matches && user.status == UserStatus::Active)
+        .ok_or(ApiError::InvalidCredentials)?;
     let auth_session = new_login(&state, &user, client(&headers));
     state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await?;
     answer(&state, mode, StatusCode::OK, &auth_session, user)
@@ -200,6 +209,7 @@ async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthS
         Rotated::Ended => return Err(AuthError::TokenExpired.into()),
     };
     let user = state.repositories.users().get(session.tenant_id, session.user_id).await?;
+    let user = user.filter(|user| user.status == UserStatus::Active);
     Ok((session, user.ok_or(AuthError::TokenRevoked)?))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use coditect_store::records::{Session, SessionStatus, SessionType};
+use coditect_store::records::{FIRST_VERSION, Session, SessionStatus, SessionType};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -156,6 +156,7 @@ pub(crate) async fn create(
         created_at: now,
         updated_at: now,
         last_accessed_at: now,
+        version: FIRST_VERSION,
     };
     state.repositories.sessions().create(&session).await?;
     Ok(Created(session.try_into()?))
@@ -232,12 +233,12 @@ async fn change(
     let changed = state
         .repositories
         .sessions()
-        .update(caller.tenant(), caller.user(), id, |session| {
+        .update(caller.tenant(), caller.user(), id, None, |session| {
             patch.apply(session);
             session.updated_at = now;
         })
         .await?;
-    found(changed)
+    Ok(Data(changed.try_into()?))
 }
 
 fn found(session: Option<Session>) -> Result<Data<SessionResponse>, ApiError> {

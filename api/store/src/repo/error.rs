@@ -1,0 +1,42 @@
+//! Why a change was not made.
+
+use crate::error::{StoreError, TransactionError};
+
+/// Why a record was not written. Nothing was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpdateError {
+    /// There is no such record, or not for this caller.
+    #[error("there is no such record")]
+    NotFound,
+    /// The record has changed since the version the caller knows.
+    #[error("the record has version {current} by now")]
+    VersionMismatch {
+        /// The version it has; 0 if there is no record.
+        current: u64,
+    },
+    /// Another record has the name, address, path or id.
+    #[error("another record has this name already")]
+    Taken,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl UpdateError {
+    /// As an error of the store, where nothing can be absent or taken unless the store is damaged.
+    pub(super) fn into_store_error(self, family: &'static str) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            other => StoreError::Record { family, reason: other.to_string() },
+        }
+    }
+}
+
+impl TransactionError for UpdateError {
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
