@@ -3,6 +3,9 @@
 //! The gate asks for every request ([`Families::admit`]); the answer is cached, and a revocation in this process takes
 //! effect at once: the cached entry and the sockets share one [`Family`]. Whatever cannot be determined is refused.
 
+mod recheck;
+
+pub use self::recheck::{Recheck, RecheckError};
 use crate::{AuthError, Claims, Clock};
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
@@ -18,6 +21,8 @@ const CACHED_SESSIONS: usize = 100_000;
 const REMEMBERED_REVOCATIONS: usize = 65_536;
 /// How long the store may take to answer before the request is refused.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(2);
+/// How often an admission looks up anew because a recheck began meanwhile.
+const LOOKUPS: usize = 3;
 /// A wait for a family's end is checked against the clock at least this often, since clocks are set.
 const END_CHECK: Duration = Duration::from_secs(3600);
 
@@ -46,6 +51,9 @@ pub struct SourceError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 pub trait FamilySource: Send + Sync {
     /// The family of an auth session in a tenant; `None` where there is no such session.
     async fn family_of(&self, tenant: Uuid, auth_session: Uuid) -> Result<Option<FamilyRecord>, SourceError>;
+
+    /// A tenant's family; `None` where there is no such family.
+    async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<FamilyRecord>, SourceError>;
 }
 
 /// How a family ended.
@@ -141,30 +149,44 @@ impl Families {
             family.check(claims)?;
             return Ok(family);
         }
-        let lookup = self.source.family_of(claims.tenant_id, claims.session_id);
-        let record = match tokio::time::timeout(SOURCE_DEADLINE, lookup).await {
-            Ok(Ok(record)) => record.ok_or(AuthError::TokenRevoked)?,
-            Ok(Err(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "family lookup failed");
-                return Err(AuthError::Unavailable);
-            }
-            Err(_) => {
-                tracing::error!(deadline_s = SOURCE_DEADLINE.as_secs(), "family lookup timed out");
-                return Err(AuthError::Unavailable);
-            }
-        };
-        if record.revoked {
-            return Err(AuthError::TokenRevoked);
-        }
-        let family = self.registry().intern(record, &self.clock).ok_or(AuthError::TokenRevoked)?;
+        let family = self.look_up(claims).await?;
         family.check(claims)?;
         self.by_session.insert(claims.session_id, Arc::clone(&family));
         Ok(family)
     }
 
-    /// Ends a family in this process, at once and for good: its tokens are refused and its sockets learn of it.
+    /// Ends a family in this process, at once and for good: its tokens are refused and its sockets learn of it. For a
+    /// family that is not known here, or has ended before, it changes nothing that can be seen.
     pub fn revoke(&self, family: Uuid) {
         self.registry().revoke(family);
+    }
+
+    /// The live family behind claims, from the source.
+    async fn look_up(&self, claims: &Claims) -> Result<Arc<Family>, AuthError> {
+        for _ in 0..LOOKUPS {
+            let generation = self.registry().generation;
+            let lookup = self.source.family_of(claims.tenant_id, claims.session_id);
+            let record = match tokio::time::timeout(SOURCE_DEADLINE, lookup).await {
+                Ok(Ok(record)) => record.ok_or(AuthError::TokenRevoked)?,
+                Ok(Err(error)) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "family lookup failed");
+                    return Err(AuthError::Unavailable);
+                }
+                Err(_) => {
+                    tracing::error!(deadline_s = SOURCE_DEADLINE.as_secs(), "family lookup timed out");
+                    return Err(AuthError::Unavailable);
+                }
+            };
+            if record.revoked {
+                return Err(AuthError::TokenRevoked);
+            }
+            match self.registry().intern(record, generation, &self.clock) {
+                Interned::Live(family) => return Ok(family),
+                Interned::Revoked => return Err(AuthError::TokenRevoked),
+                Interned::Outdated => {}
+            }
+        }
+        Err(AuthError::Unavailable)
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -179,16 +201,30 @@ struct Registry {
     sweep_at: usize,
     revoked: HashSet<Uuid>,
     revoked_order: VecDeque<Uuid>,
+    /// How many rechecks have begun. A record read before one may say what that one would have found out.
+    generation: u64,
+}
+
+/// What became of a record that was read.
+enum Interned {
+    Live(Arc<Family>),
+    /// The family was revoked since.
+    Revoked,
+    /// A recheck began since: read again.
+    Outdated,
 }
 
 impl Registry {
-    /// The family of `record`, or `None` where it was revoked since the record was read.
-    fn intern(&mut self, record: FamilyRecord, clock: &Arc<dyn Clock>) -> Option<Arc<Family>> {
+    /// The family of `record`, which was read when `generation` was the newest.
+    fn intern(&mut self, record: FamilyRecord, generation: u64, clock: &Arc<dyn Clock>) -> Interned {
         if self.revoked.contains(&record.family) {
-            return None;
+            return Interned::Revoked;
+        }
+        if self.generation != generation {
+            return Interned::Outdated;
         }
         if let Some(known) = self.families.get(&record.family).and_then(Weak::upgrade) {
-            return Some(known);
+            return Interned::Live(known);
         }
         if self.families.len() >= self.sweep_at {
             self.families.retain(|_, family| family.strong_count() > 0);
@@ -203,7 +239,7 @@ impl Registry {
             clock: Arc::clone(clock),
         });
         self.families.insert(record.family, Arc::downgrade(&family));
-        Some(family)
+        Interned::Live(family)
     }
 
     fn revoke(&mut self, family: Uuid) {
@@ -238,6 +274,10 @@ mod tests {
     impl FamilySource for Source {
         async fn family_of(&self, _: Uuid, _: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
+            Ok(self.record.lock().unwrap().clone())
+        }
+
+        async fn family(&self, _: Uuid, _: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
             Ok(self.record.lock().unwrap().clone())
         }
     }

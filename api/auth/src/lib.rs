@@ -24,7 +24,9 @@ pub use claims::Claims;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::AuthError;
-pub use family::{Families, Family, FamilyEnd, FamilyRecord, FamilySource, SourceError};
+pub use family::{
+    Families, Family, FamilyEnd, FamilyRecord, FamilySource, Recheck, RecheckError, SourceError,
+};
 pub use identity::Identity;
 pub use keys::{KeyError, SigningSecret};
 pub use password::{PasswordError, PasswordHasher, PasswordSettings};

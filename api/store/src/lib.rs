@@ -6,9 +6,12 @@
 //!   ever doing the work twice.
 //! - [`Embedded`]: the backend in one local file.
 //! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it.
+//! - [`blobs`]: file contents, by their hash. [`changes`]: what other replicas must learn of at once.
 //!
-//! Absent so far: the FoundationDB backend, blobs, a change feed.
+//! Absent so far: the FoundationDB backend.
 
+pub mod blobs;
+pub mod changes;
 pub mod contract;
 pub mod keyspace;
 pub mod limits;

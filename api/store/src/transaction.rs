@@ -28,6 +28,8 @@ struct Inner {
 struct Meter {
     bytes: usize,
     writes: bool,
+    /// How many of its keys carry a versionstamp and a number.
+    numbered: u16,
     spoiled: Option<StoreError>,
 }
 
@@ -134,6 +136,15 @@ impl Transaction {
     /// The transaction's size so far in bytes, as [`crate::limits`] counts it: for work that commits in parts.
     pub fn size_bytes(&self) -> usize {
         self.meter().bytes
+    }
+
+    /// Numbers the keys of this transaction that carry its versionstamp, so that none replaces another.
+    pub(crate) fn next_number(&self) -> Result<u16, StoreError> {
+        let mut meter = self.meter();
+        let number = meter.numbered;
+        meter.numbered =
+            number.checked_add(1).ok_or(StoreError::TransactionTooLarge { size: meter.bytes })?;
+        Ok(number)
     }
 
     /// True if there is something to commit.

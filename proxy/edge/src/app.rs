@@ -2,9 +2,11 @@
 
 use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
 use crate::cli::say;
+use crate::feed::Feed;
 use crate::log;
 use crate::signals::{Asked, Signals};
 use crate::storage;
+use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use coditect_api::ApiState;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// The built-in console.
 const CONSOLE: &[EmbeddedFile] = include!(concat!(env!("OUT_DIR"), "/console.rs"));
@@ -65,6 +68,8 @@ struct App {
     server: Server,
     terminals: TerminalService,
     repositories: Repositories,
+    /// What runs beside requests; ends before the store does.
+    background: JoinSet<()>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
 }
@@ -83,9 +88,13 @@ impl App {
         let (secret, key_made) = signing_secret(&config.auth, &*entropy)?;
 
         let storage = storage::open(&config, Arc::clone(&entropy)).await?;
+        let (store, keys) = (storage.store, storage.keys);
         let repositories =
-            Repositories::new(storage.store, storage.keys, Arc::clone(&clock), Arc::clone(&entropy));
+            Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
+        let mut background = JoinSet::new();
+        background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
+        background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
 
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
@@ -151,6 +160,7 @@ impl App {
             server,
             terminals,
             repositories,
+            background,
             snapshot,
             reloader,
         };
@@ -181,7 +191,7 @@ impl App {
         }
     }
 
-    async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         while signals.next().await == Asked::Reload {
             self.reload().await;
         }
@@ -194,6 +204,8 @@ impl App {
         if report.left > 0 {
             tracing::warn!(left = report.left, "some terminals' processes did not end in time");
         }
+        // Each of their steps is a transaction, so they can be cut off anywhere.
+        self.background.shutdown().await;
         self.repositories.store().close().await.context("the store could not be closed cleanly")?;
         tracing::info!("stopped");
         Ok(())

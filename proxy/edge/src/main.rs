@@ -4,10 +4,12 @@ mod adapters;
 mod app;
 mod check;
 mod cli;
+mod feed;
 mod health;
 mod log;
 mod signals;
 mod storage;
+mod upkeep;
 
 use clap::Parser;
 use std::process::ExitCode;

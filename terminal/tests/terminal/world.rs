@@ -60,6 +60,10 @@ impl FamilySource for Logins {
         let ends_at = NOW + FAMILY_SECONDS;
         Ok(Some(FamilyRecord { family: session, user_id, tenant_id: tenant, ends_at, revoked: false }))
     }
+
+    async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
+        self.family_of(tenant, family).await
+    }
 }
 
 /// The login number `login` of `user`.

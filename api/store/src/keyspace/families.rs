@@ -92,8 +92,8 @@ families! {
         Settings: "settings", "repo/settings.rs", "text scope, uuid owner, text key", "record Setting";
         Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
         BlobReferences: "blob_references", "repo/files.rs, blobs/", "bytes SHA-256, uuid owner", "–";
-        BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "raw bytes";
+        BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "SHA-256 over content, chunk and bytes, 32 bytes; raw bytes";
         BlobUploads: "blob_uploads", "blobs/", "uuid content", "record Upload";
-        BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, uuid content", "–";
+        BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, bytes SHA-256", "–";
     }
 }

@@ -21,6 +21,8 @@ use crate::idempotent::Marker;
 
 /// How long a marker is kept, in minutes; far longer than any retry loop runs.
 const MARKER_MINUTES: i64 = 15;
+/// The length of a UUID in a tuple: a type byte and its 16 bytes.
+const PACKED_UUID_BYTES: usize = 17;
 /// Milliseconds in a minute.
 const MINUTE: i64 = 60_000;
 
@@ -64,6 +66,19 @@ impl Keyspace {
     /// The keys of one tenant.
     pub fn tenant(&self, id: Uuid) -> TenantScope {
         TenantScope { id, space: self.tenants.subspace(&(id,)) }
+    }
+
+    /// All keys of the tenants after one, or of all. A tenant's keys lie together.
+    pub(crate) fn tenants_after(&self, tenant: Option<Uuid>) -> KeySpan {
+        let (begin, end) = self.tenants.range();
+        KeySpan { begin: tenant.map_or(begin, |id| self.tenants.subspace(&(id,)).range().1), end }
+    }
+
+    /// The tenant a key belongs to.
+    pub(crate) fn tenant_of(&self, key: &[u8]) -> Option<TenantScope> {
+        let id = key.strip_prefix(self.tenants.bytes())?.get(..PACKED_UUID_BYTES)?;
+        let (id,): (Uuid,) = foundationdb_tuple::unpack(id).ok()?;
+        Some(self.tenant(id))
     }
 
     /// A marker for [`crate::Store::run_once`]; `id` must be fresh, `now` is in Unix milliseconds.
@@ -238,6 +253,24 @@ mod tests {
     #[allow(clippy::print_stdout)]
     fn println_seed(seed: u64) {
         println!("seed {seed}");
+    }
+
+    #[test]
+    fn tenants_are_found_from_their_keys_one_after_the_other() {
+        let keys = Keyspace::new("r");
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let first = keys.tenant(one).user(Uuid::max());
+        let second = keys.tenant(two).tenant();
+        assert_eq!(keys.tenant_of(first.as_ref()).unwrap().id(), one);
+        assert_eq!(keys.tenant_of(second.as_ref()).unwrap().id(), two);
+        assert!(keys.tenant_of(keys.user_by_email("a").as_ref()).is_none());
+        let inside =
+            |span: &KeySpan, key: &Key| (span.begin.as_slice()..span.end.as_slice()).contains(&key.as_ref());
+        let (all, after_one, after_two) =
+            (keys.tenants_after(None), keys.tenants_after(Some(one)), keys.tenants_after(Some(two)));
+        assert!(inside(&all, &first) && inside(&all, &second));
+        assert!(!inside(&after_one, &first) && inside(&after_one, &second));
+        assert!(!inside(&after_two, &second));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use coditect_auth::{
 use uuid::Uuid;
 
 use super::indexed::{IndexEntry, Indexed, replace, unpack_value};
-use super::token_families::{load_family, sweep};
-use super::{Context, Repositories, load, save};
+use super::token_families::{load_family, revoke, sweep};
+use super::{Context, Repositories, load};
 use crate::error::StoreError;
 use crate::keyspace::{Key, Keyspace, TenantScope};
 use crate::records::TokenFamily;
@@ -86,7 +86,8 @@ impl<'a> AuthSessions<'a> {
 
     /// Refreshes: judges the auth session at `now` (Unix seconds) and replaces it by a new one of the same
     /// family, in one transaction that happens at most once. A token used again revokes its family in the same
-    /// transaction; the caller must then also tell [`coditect_auth::Families`].
+    /// transaction; the caller must then also tell [`coditect_auth::Families`], other replicas learn of it by the
+    /// change feed.
     pub async fn rotate(
         &self,
         id: Uuid,
@@ -115,8 +116,7 @@ impl<'a> AuthSessions<'a> {
                         Ok(Rotated::Issued(session))
                     }
                     RefreshVerdict::Reused => {
-                        family.revoked_at = Some(now);
-                        save(&transaction, scope.family(family.id), &family)?;
+                        revoke(&transaction, keys, &mut family, now)?;
                         Ok(Rotated::Reused { family: family.id })
                     }
                     RefreshVerdict::Revoked => Ok(Rotated::Revoked),
@@ -154,13 +154,22 @@ impl FamilySource for Repositories {
             .family_of(tenant, auth_session)
             .await
             .map_err(|error| SourceError(Box::new(error)))?;
-        Ok(family.map(|family| FamilyRecord {
-            family: family.id,
-            user_id: family.user_id,
-            tenant_id: family.tenant_id,
-            ends_at: family.ends_at,
-            revoked: family.revoked_at.is_some(),
-        }))
+        Ok(family.map(record))
+    }
+
+    async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
+        let family = self.auth_sessions().family(tenant, family).await;
+        Ok(family.map_err(|error| SourceError(Box::new(error)))?.map(record))
+    }
+}
+
+fn record(family: TokenFamily) -> FamilyRecord {
+    FamilyRecord {
+        family: family.id,
+        user_id: family.user_id,
+        tenant_id: family.tenant_id,
+        ends_at: family.ends_at,
+        revoked: family.revoked_at.is_some(),
     }
 }
 

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::indexed::{IndexEntry, Indexed};
 use super::{AuthSessions, keys_in, load, save};
+use crate::changes::{self, Change};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
 use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
@@ -21,9 +22,11 @@ const REVOKED_FAMILIES: usize = 256;
 
 impl AuthSessions<'_> {
     /// Revokes a family at `now` (Unix seconds). The first revocation's time is kept. False if the tenant has
-    /// no such family. The caller must then also tell [`coditect_auth::Families`].
+    /// no such family. The caller must then also tell [`coditect_auth::Families`]; other replicas learn of it by the
+    /// change feed.
     pub async fn revoke_family(&self, tenant: Uuid, family: Uuid, now: i64) -> Result<bool, StoreError> {
-        let key = &self.context.keys.tenant(tenant).family(family);
+        let keys = &self.context.keys;
+        let key = &keys.tenant(tenant).family(family);
         self.context
             .store
             .run(&self.context.idempotent, |transaction| async move {
@@ -31,18 +34,27 @@ impl AuthSessions<'_> {
                     return Ok(false);
                 };
                 if family.revoked_at.is_none() {
-                    family.revoked_at = Some(now);
-                    save(&transaction, key.clone(), &family)?;
+                    revoke(&transaction, keys, &mut family, now)?;
                 }
                 Ok(true)
             })
             .await
     }
 
+    /// A tenant's family.
+    pub async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<TokenFamily>, StoreError> {
+        let key = &self.context.keys.tenant(tenant).family(family);
+        self.context
+            .store
+            .run(&self.context.idempotent, |transaction| async move { load(&transaction, key).await })
+            .await
+    }
+
     /// Revokes all families of a user that live at `now` (Unix seconds), some in each transaction; returns
     /// those that were not revoked before. The caller must then also tell [`coditect_auth::Families`].
     pub async fn revoke_user(&self, tenant: Uuid, user: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
-        let scope = &self.context.keys.tenant(tenant);
+        let keys = &self.context.keys;
+        let scope = &keys.tenant(tenant);
         let index = &scope.branch(TenantFamily::FamiliesByUser, &(user,));
         let mut span = index.span();
         // A family that ends at this very second lives no more.
@@ -56,7 +68,7 @@ impl AuthSessions<'_> {
                     let entries =
                         keys_in(&transaction, page.clone(), REVOKED_FAMILIES, false, ReadMode::Serializable)
                             .await?;
-                    let families = revoke_all(&transaction, scope, &entries, now).await?;
+                    let families = revoke_all(&transaction, keys, scope, &entries, now).await?;
                     Ok::<_, StoreError>((entries, families))
                 })
                 .await?;
@@ -95,9 +107,23 @@ pub(super) async fn load_family(
     load(transaction, &scope.family(family)).await?.ok_or(StoreError::Orphan { family: "auth_sessions" })
 }
 
+/// Revokes a family at `now` (Unix seconds) and tells other replicas, all in this transaction.
+pub(super) fn revoke(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    family: &mut TokenFamily,
+    now: i64,
+) -> Result<(), StoreError> {
+    family.revoked_at = Some(now);
+    save(transaction, keys.tenant(family.tenant_id).family(family.id), family)?;
+    let change = Change::FamilyRevoked { tenant: family.tenant_id, family: family.id };
+    changes::append(transaction, keys, now.saturating_mul(1000), &change)
+}
+
 /// Revokes the families that index entries name; returns those that were not revoked before.
 async fn revoke_all(
     transaction: &Transaction,
+    keys: &Keyspace,
     scope: &TenantScope,
     entries: &[Vec<u8>],
     now: i64,
@@ -107,8 +133,7 @@ async fn revoke_all(
         let (_, _, id): (Uuid, i64, Uuid) = scope.unpack(TenantFamily::FamiliesByUser, entry)?;
         let mut family = load_family(transaction, scope, id).await?;
         if family.revoked_at.is_none() {
-            family.revoked_at = Some(now);
-            save(transaction, scope.family(id), &family)?;
+            revoke(transaction, keys, &mut family, now)?;
             revoked.push(id);
         }
     }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod anomalies;
+mod blobs;
+mod changes;
 mod embedded;
 mod faults;
 mod limits;
@@ -9,3 +11,4 @@ mod model;
 mod reads;
 mod repositories;
 mod support;
+mod unreliable;
