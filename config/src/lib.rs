@@ -8,6 +8,7 @@ mod checker;
 mod problem;
 mod raw;
 mod routes;
+mod store;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -15,12 +16,12 @@ mod validate;
 
 pub use problem::{ConfigError, Problem};
 pub use typed::{
-    Auth, AuthConfig, Config, FailureMode, LocalService, Method, Password as PasswordConfig, PathPattern,
-    PluginConfig, PluginUse, PublicPath, Route, Sandbox, Segment, ServerConfig, StoreConfig, Target,
-    TerminalConfig, UpstreamConfig,
+    Auth, AuthConfig, Config, FailureMode, FoundationDbConfig, LocalService, Method,
+    Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Route, Sandbox, Segment,
+    ServerConfig, StoreConfig, Target, TerminalConfig, UpstreamConfig,
 };
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The text of the configuration that is built in (`config/edge.toml`).
 pub const EMBEDDED: &str = include_str!("../edge.toml");
@@ -32,6 +33,8 @@ pub struct Environment {
     pub host: Option<String>,
     /// `PORT`: the port to listen on.
     pub port: Option<String>,
+    /// `FDB_CLUSTER_FILE`: the cluster file of the FoundationDB that is the store. Empty is as unset.
+    pub cluster_file: Option<PathBuf>,
 }
 
 /// Reads and validates `file`, or the embedded default where there is none.

@@ -41,7 +41,22 @@ pub(crate) struct Server {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
+    pub(crate) root: Opt<String>,
     pub(crate) path: Opt<String>,
+    pub(crate) foundationdb: FoundationDb,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FoundationDb {
+    pub(crate) cluster_file: Opt<String>,
+    pub(crate) transaction_timeout_ms: Opt<i64>,
+    pub(crate) connect_timeout_seconds: Opt<i64>,
+    pub(crate) trace_dir: Opt<String>,
+    pub(crate) tls_cert: Opt<String>,
+    pub(crate) tls_key: Opt<String>,
+    pub(crate) tls_ca: Opt<String>,
+    pub(crate) tls_verify_peers: Opt<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -82,9 +82,10 @@ fn an_unqualified_upstream_name_is_a_warning_and_tls_an_error() {
 
 #[test]
 fn host_and_port_of_the_environment_win() {
-    let environment = Environment { host: Some("0.0.0.0".into()), port: Some("9000".into()) };
+    let environment =
+        Environment { host: Some("0.0.0.0".into()), port: Some("9000".into()), ..Default::default() };
     assert_eq!(parse(ROOT, "e", &environment).unwrap().server.http.to_string(), "0.0.0.0:9000");
-    let wrong = Environment { host: None, port: Some("many".into()) };
+    let wrong = Environment { host: None, port: Some("many".into()), ..Default::default() };
     assert!(parse(ROOT, "e", &wrong).unwrap_err().to_string().contains("PORT: `many` is no port"));
 }
 

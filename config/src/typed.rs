@@ -60,8 +60,33 @@ pub struct ServerConfig {
 /// `[store]`
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
+    /// What every key begins with: 1 to 64 printable ASCII characters.
+    pub root: String,
     /// The embedded store's file.
     pub path: PathBuf,
+    /// How to reach FoundationDB.
+    pub foundationdb: FoundationDbConfig,
+}
+
+/// `[store.foundationdb]`
+#[derive(Debug, Clone)]
+pub struct FoundationDbConfig {
+    /// The cluster file; the store is the embedded one where there is none. `FDB_CLUSTER_FILE` wins over the file.
+    pub cluster_file: Option<PathBuf>,
+    /// How long a transaction may take.
+    pub transaction_timeout: Duration,
+    /// How long the start waits for the cluster's first answer.
+    pub connect_timeout: Duration,
+    /// Where the client library writes its trace files; nowhere if `None`.
+    pub trace_dir: Option<PathBuf>,
+    /// Our certificate chain, PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// The authorities that are trusted, PEM.
+    pub tls_ca: Option<PathBuf>,
+    /// What the servers' certificates must say, in FoundationDB's words.
+    pub tls_verify_peers: Option<String>,
 }
 
 /// `[auth]`

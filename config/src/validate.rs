@@ -4,10 +4,10 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, StoreConfig,
-    TerminalConfig, UpstreamConfig,
+    AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, TerminalConfig,
+    UpstreamConfig,
 };
-use crate::{Environment, routes};
+use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) fn validate(
     let plugins: Vec<_> = raw.plugins.iter().map(|(name, raw)| plugin(&mut check, name, raw)).collect();
     let config = Config {
         server: server(&mut check, &raw.server, environment),
-        store: StoreConfig { path: check.path(&raw.store.path, "data/store.redb", "store.path") },
+        store: store::store(&mut check, &raw.store, environment),
         auth: auth(&mut check, &raw.auth),
         terminal: terminal(&mut check, &raw.terminal),
         routes: routes::routes(&mut check, &raw.routes, &upstreams, &plugins),

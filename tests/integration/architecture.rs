@@ -17,11 +17,12 @@ const MAY_IMPORT: [(&str, &[&str]); 7] = [
     ("coditect-proxy", &["coditect-config", "coditect-auth", "coditect-proxy-wasm"]),
 ];
 /// Libraries whose types stay in one crate.
-const STAYS_IN: [(&str, &str); 4] = [
+const STAYS_IN: [(&str, &str); 5] = [
     ("pingora", "coditect-proxy"),
     ("wasmtime", "coditect-proxy-wasm"),
     ("axum", "coditect-api"),
     ("redb", "coditect-store"),
+    ("foundationdb", "coditect-store"),
 ];
 /// The most lines a source file may have.
 const MAX_LINES: usize = 500;

@@ -4,11 +4,10 @@
 //!   FoundationDB's.
 //! - [`Store`], [`Transaction`]: what callers use; [`Store::run`] retries, [`Store::run_once`] does so without
 //!   ever doing the work twice.
-//! - [`Embedded`]: the backend in one local file.
+//! - [`Embedded`]: the backend in one local file. `FoundationDb`: the backend on a cluster, with the cargo
+//!   feature `foundationdb`.
 //! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it.
 //! - [`blobs`]: file contents, by their hash. [`changes`]: what other replicas must learn of at once.
-//!
-//! Absent so far: the FoundationDB backend.
 
 pub mod blobs;
 pub mod changes;
@@ -21,16 +20,24 @@ pub mod verify;
 mod clock;
 mod embedded;
 mod error;
+#[cfg(any(test, feature = "foundationdb"))]
+mod foundationdb;
 mod idempotent;
+mod identity;
 mod repo;
 mod scan;
 mod store;
 mod transaction;
 
+#[cfg(feature = "foundationdb")]
+pub use crate::foundationdb::{
+    FoundationDb, FoundationDbFault, FoundationDbOptions, NetworkOptions, OpenFoundationDbError, TlsOptions,
+};
 pub use clock::{ManualMonotonicClock, MonotonicClock, SystemMonotonicClock};
 pub use embedded::{DEFAULT_CACHE_BYTES, Embedded, EmbeddedOptions, OpenError};
 pub use error::{Retry, StoreError, TransactionError};
 pub use idempotent::Marker;
+pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, TenantScope};
 pub use repo::{
     Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,

@@ -36,7 +36,11 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 
 /// Reads the configuration as the environment has it.
 pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Config> {
-    let environment = Environment { host: std::env::var("HOST").ok(), port: std::env::var("PORT").ok() };
+    let environment = Environment {
+        host: std::env::var("HOST").ok(),
+        port: std::env::var("PORT").ok(),
+        cluster_file: std::env::var_os("FDB_CLUSTER_FILE").map(PathBuf::from),
+    };
     Ok(coditect_config::load(file, &environment)?)
 }
 
@@ -54,10 +58,22 @@ pub(crate) fn serve(file: Option<&Path>) -> anyhow::Result<ExitCode> {
         .build()
         .context("the runtime cannot start")?;
     let served = runtime.block_on(async {
-        let signals = Signals::listen()?;
-        App::start(config, file).await?.run(signals).await
+        let mut signals = Signals::listen()?;
+        // The start may wait for the store.
+        let started = tokio::select! {
+            started = App::start(config, file) => Some(started?),
+            () = signals.stop() => None,
+        };
+        match started {
+            Some(app) => app.run(signals).await,
+            None => {
+                tracing::info!("stopped before anything was served");
+                Ok(())
+            }
+        }
     });
     runtime.shutdown_timeout(RUNTIME_END);
+    storage::release();
     served.map(|()| ExitCode::SUCCESS)
 }
 

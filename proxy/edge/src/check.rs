@@ -2,6 +2,7 @@
 
 use crate::app;
 use crate::cli::say;
+use crate::storage;
 use anyhow::Context;
 use coditect_auth::{SystemClock, SystemEntropy};
 use coditect_config::{Auth, Config, Route};
@@ -11,10 +12,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Validates the file, loads its plugins, prints its routes.
+/// Validates the file, sees that this build has its store, loads its plugins, prints its routes.
 pub(crate) fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
     let name = file.map_or("the embedded configuration".into(), |file| file.display().to_string());
-    let checked = app::load(file).and_then(|config| load_plugins(&config).map(|()| config));
+    let checked = app::load(file).and_then(|config| {
+        storage::check(&config)?;
+        load_plugins(&config)?;
+        Ok(config)
+    });
     match (checked, as_json) {
         (Ok(config), true) => say(&report(&config).to_string()),
         (Ok(config), false) => print(&name, &config),

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 /// The edge of a multi-tenant cloud IDE: routes, authenticates, runs Wasm policies, serves the API and terminals.
 ///
 /// Without a command it serves; without a file it uses the configuration that is built in (see config/edge.toml).
-/// Environment: JWT_SECRET (signs tokens; at least 32 bytes), HOST and PORT (where to listen), RUST_LOG (what is
-/// logged on standard error). SIGTERM drains and exits 0; SIGHUP reads the configuration again.
+/// Environment: JWT_SECRET (signs tokens; at least 32 bytes), HOST and PORT (where to listen), FDB_CLUSTER_FILE
+/// (FoundationDB is the store, in a build that has it), RUST_LOG (what is logged on standard error). SIGTERM drains and exits 0; SIGHUP reads the configuration again.
 #[derive(Debug, Parser)]
 #[command(name = "coditect-edge", version)]
 pub(crate) struct Cli {

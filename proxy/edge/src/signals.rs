@@ -31,6 +31,14 @@ impl Signals {
         })
     }
 
+    /// Waits until the process shall stop. A request to read the configuration is kept for later. Cancellation safe.
+    pub(crate) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// The next request. Cancellation safe.
     pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {

@@ -63,6 +63,11 @@ impl Keyspace {
         KeySpan { begin, end }
     }
 
+    /// The bytes every key begins with.
+    pub(crate) fn root(&self) -> &[u8] {
+        self.root.bytes()
+    }
+
     /// The keys of one tenant.
     pub fn tenant(&self, id: Uuid) -> TenantScope {
         TenantScope { id, space: self.tenants.subspace(&(id,)) }

@@ -6,6 +6,7 @@ mod blobs;
 mod changes;
 mod embedded;
 mod faults;
+mod identity;
 mod limits;
 mod model;
 mod reads;
