@@ -10,7 +10,8 @@ pub(super) struct Damage {
     message: String,
 }
 
-/// Runs `work`, which reads only: a panic leaves nothing half changed behind.
+/// Runs `work`. It reads only, or writes to a database that is given up after a panic: what a panic leaves half
+/// changed is used by nobody.
 pub(super) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Damage> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -1,17 +1,19 @@
-//! Opening the database file: permissions, lock, format, and errors that say what to do.
+//! Opening the database: format, repair, and that nothing is written before everything was found in order.
 
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, TableError,
     TableHandle,
 };
 
+use super::Snapshot;
 use super::contain::contained;
-use super::{EmbeddedOptions, Snapshot};
+use super::disk::Disk;
+use super::generation::{Generation, Handle};
+use super::open_error::{CURRENT_FORMAT, OpenError};
 use crate::contract::Version;
 
 /// The data: raw keys to raw values.
@@ -22,125 +24,91 @@ pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("codite
 const FORMAT: &str = "format";
 /// Key in [`META`]: the version of the newest commit.
 pub(super) const VERSION: &str = "version";
-/// The layout this program writes and reads.
-const CURRENT_FORMAT: u64 = 1;
 
-/// Why the embedded store could not be opened. Nothing was overwritten.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process, or another store in this one, has the file open.
-    #[error("{path} is in use by another process: stop that one first, or give this one a file of its own")]
-    Locked {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// The file is not a redb database, or it is damaged.
-    #[error("{path} is not a usable database file, restore it from a backup or move it away: {source}")]
-    Damaged {
-        /// The database file.
-        path: PathBuf,
-        /// What was found.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A healthy redb database of some other program.
-    #[error("{path} is a database of another program; give this one a file of its own")]
-    Foreign {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// Written by a newer version of this program.
-    #[error(
-        "{path} has format {found}, this program knows formats up to {CURRENT_FORMAT}: run the newer program that wrote it"
-    )]
-    NewerFormat {
-        /// The database file.
-        path: PathBuf,
-        /// The format found.
-        found: u64,
-    },
-    /// Reading or writing failed.
-    #[error("cannot open {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// The database's own operations failed on a file that had opened.
-    #[error("cannot read {path}: {source}")]
-    Redb {
-        /// The database file.
-        path: PathBuf,
-        /// What redb reported.
-        source: Box<redb::Error>,
-    },
+/// A database that can be opened, and opened again.
+#[derive(Debug, Clone)]
+pub(super) struct Site {
+    pub(super) disk: Arc<Disk>,
+    /// What to call it.
+    pub(super) path: PathBuf,
+    /// Memory for redb's page cache, in bytes.
+    pub(super) cache_bytes: usize,
 }
 
+/// A database that is open.
 pub(super) struct Opened {
     pub(super) database: Database,
-    pub(super) snapshot: Snapshot,
+    pub(super) generation: Arc<Generation>,
+    pub(super) snapshot: Arc<Snapshot>,
 }
 
-/// Opens or creates the database file and reads its newest state.
-pub(super) fn open(options: &EmbeddedOptions) -> Result<Opened, OpenError> {
-    let path = &options.path;
-    let file = open_file(path).map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
-    contained(|| {
+impl Site {
+    /// Opens the database, or makes one of an empty disk, and reads its newest state. After an unclean end redb
+    /// reads everything first. The disk is written to only if all that succeeded.
+    pub(super) fn open(&self) -> Result<Opened, OpenError> {
+        let generation = Generation::held(Arc::clone(&self.disk));
+        let opened = contained(|| self.examine(&generation))
+            .unwrap_or_else(|damage| Err(self.damaged(damage)))
+            .map_err(|error| match generation.failure() {
+                // The disk's own error, rather than what redb or the page that was not read make of it.
+                Some(failure) if failure.error.kind() != io::ErrorKind::UnexpectedEof => {
+                    self.io(io::Error::new(failure.error.kind(), failure.error))
+                }
+                _ => error,
+            })?;
+        opened.generation.promote().map_err(|source| self.io(source))?;
+        Ok(opened)
+    }
+
+    fn examine(&self, generation: &Arc<Generation>) -> Result<Opened, OpenError> {
+        let path = self.path.clone();
         let database = Database::builder()
-            .set_cache_size(options.cache_bytes)
-            .create_file(file)
-            .map_err(|source| classify(path, source))?;
-        prepare(path, database)
-    })
-    .unwrap_or_else(|damage| Err(OpenError::Damaged { path: path.clone(), source: Box::new(damage) }))
-}
-
-/// Checks the format of an open database, or initialises an empty one.
-pub(super) fn prepare(path: &Path, database: Database) -> Result<Opened, OpenError> {
-    let redb = |source: redb::Error| OpenError::Redb { path: path.to_path_buf(), source: Box::new(source) };
-    match format(&database).map_err(redb)? {
-        Some(CURRENT_FORMAT) => {}
-        Some(found) => {
-            return Err(OpenError::NewerFormat { path: path.to_path_buf(), found });
+            .set_cache_size(self.cache_bytes)
+            .set_repair_callback(move |repair| {
+                let percent = repair.progress() * 100.0;
+                tracing::info!(path = %path.display(), "the store was not closed properly, checking it: {percent:.0} %");
+            })
+            .create_with_backend(Handle(Arc::clone(generation)))
+            .map_err(|source| self.classify(source))?;
+        match format(&database).map_err(|source| self.redb(source))? {
+            Some(CURRENT_FORMAT) => {}
+            Some(found) => return Err(OpenError::NewerFormat { path: self.path.clone(), found }),
+            None if has_tables(&database).map_err(|source| self.redb(source))? => {
+                return Err(OpenError::Foreign { path: self.path.clone() });
+            }
+            None => initialise(&database).map_err(|source| self.redb(source))?,
         }
-        None if has_tables(&database).map_err(redb)? => {
-            return Err(OpenError::Foreign { path: path.to_path_buf() });
-        }
-        None => initialise(&database).map_err(redb)?,
+        let snapshot = read_snapshot(&database, generation).map_err(|source| self.redb(source))?;
+        Ok(Opened { database, generation: Arc::clone(generation), snapshot: Arc::new(snapshot) })
     }
-    let snapshot = read_snapshot(&database).map_err(redb)?;
-    Ok(Opened { database, snapshot })
-}
 
-/// Opens the file for its owner only, creating it and its directory.
-fn open_file(path: &Path) -> io::Result<File> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    let existed = path.exists();
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    if !existed {
-        // The directory entry must survive a crash as well as the file's content.
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(file)
-}
-
-fn classify(path: &Path, source: DatabaseError) -> OpenError {
-    let path = path.to_path_buf();
-    match source {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { path },
-        // A file that is not redb's reports invalid data as an I/O error.
-        DatabaseError::Storage(StorageError::Io(source))
-            if source.kind() != io::ErrorKind::InvalidData
-                && source.kind() != io::ErrorKind::UnexpectedEof =>
-        {
-            OpenError::Io { path, source }
+    fn classify(&self, source: DatabaseError) -> OpenError {
+        match source {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { path: self.path.clone() },
+            // A file that is not redb's reports invalid data as an I/O error.
+            DatabaseError::Storage(StorageError::Io(source))
+                if source.kind() != io::ErrorKind::InvalidData
+                    && source.kind() != io::ErrorKind::UnexpectedEof =>
+            {
+                self.io(source)
+            }
+            source => self.damaged(source),
         }
-        source => OpenError::Damaged { path, source: Box::new(source) },
+    }
+
+    fn damaged(&self, source: impl std::error::Error + Send + Sync + 'static) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), source: Box::new(source) }
+    }
+
+    fn io(&self, source: io::Error) -> OpenError {
+        OpenError::Io { path: self.path.clone(), source }
+    }
+
+    fn redb(&self, source: redb::Error) -> OpenError {
+        match source {
+            source @ redb::Error::Corrupted(_) => self.damaged(source),
+            source => OpenError::Redb { path: self.path.clone(), source: Box::new(source) },
+        }
     }
 }
 
@@ -171,8 +139,15 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
 }
 
 /// The newest committed state, with its version.
-pub(super) fn read_snapshot(database: &Database) -> Result<Snapshot, redb::Error> {
+pub(super) fn read_snapshot(
+    database: &Database,
+    generation: &Arc<Generation>,
+) -> Result<Snapshot, redb::Error> {
     let read: ReadTransaction = database.begin_read()?;
     let version = read.open_table(META)?.get(VERSION)?.map_or(0, |guard| guard.value());
-    Ok(Snapshot { version: Version(version), table: read.open_table(DATA)? })
+    Ok(Snapshot {
+        version: Version(version),
+        table: read.open_table(DATA)?,
+        generation: Arc::clone(generation),
+    })
 }

@@ -14,6 +14,8 @@ use crate::error::StoreError;
 
 /// A page ends with the row that makes it at least this large, in bytes.
 const PAGE_BYTES: usize = 1 << 20;
+/// What errors say was being done.
+pub(super) const READING: &str = "read a range";
 
 /// Reads one page.
 pub(super) fn page(snapshot: &Snapshot, writes: &Writes, read: &RangeRead) -> Result<RangePage, StoreError> {
@@ -115,7 +117,7 @@ impl<'a> Stored<'a> {
         loop {
             let entry = if self.reverse { self.rows.next_back() } else { self.rows.next() };
             let Some(entry) = entry else { return Ok(None) };
-            let (key, value) = entry.map_err(read_error)?;
+            let (key, value) = entry.map_err(|error| self.snapshot.failed(READING, error))?;
             let key = key.value();
             if let Some((begin, end)) = self.writes.cleared.containing(key) {
                 // Jump over the cleared range, however many rows it hides.
@@ -140,11 +142,7 @@ fn seek(
     begin: &[u8],
     end: &[u8],
 ) -> Result<redb::Range<'static, &'static [u8], &'static [u8]>, StoreError> {
-    snapshot.table.range::<&[u8]>(begin..end).map_err(read_error)
-}
-
-fn read_error(error: redb::StorageError) -> StoreError {
-    StoreError::backend("read a range", error)
+    snapshot.table.range::<&[u8]>(begin..end).map_err(|error| snapshot.failed(READING, error))
 }
 
 /// The transaction's own rows in the range.

@@ -10,18 +10,27 @@
 //! - The snapshot and its version are published together by that thread, so a read version can never
 //!   disagree with the history it is checked against.
 //!
-//! After a failed write redb refuses further commits until the file is opened again; reads go on. On a damaged
-//! file redb may panic: in a read that becomes an error, in a commit it ends the committer thread, the waiting
-//! commits are answered [`StoreError::Unknown`] and later ones [`StoreError::Closed`].
+//! When the disk fails or is full, writes are refused with an error that says so, reads go on, and it is tried
+//! again every second: [`committer`], [`generation`]. On a damaged file redb may panic: in a read that becomes an
+//! error; after one in a commit, writes are refused until the program is started on a good file.
 
 mod atomic;
 mod committer;
 mod contain;
+mod disk;
 mod file;
+mod generation;
 mod history;
+#[cfg(test)]
+mod memory;
 mod merge;
+mod open_error;
+mod path;
 mod ranges;
+#[cfg(test)]
+mod torn;
 mod transaction;
+mod trouble;
 mod watches;
 #[cfg(test)]
 mod write_failures;
@@ -37,7 +46,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::contain::contained;
-pub use self::file::OpenError;
+use self::generation::Generation;
+pub use self::open_error::OpenError;
 use self::watches::Watches;
 use crate::clock::MonotonicClock;
 use crate::contract::{Backend, BackendTransaction, Version};
@@ -78,14 +88,28 @@ impl From<&coditect_config::StoreConfig> for EmbeddedOptions {
 struct Snapshot {
     version: Version,
     table: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    generation: Arc<Generation>,
 }
 
 impl Snapshot {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         contained(|| Ok(self.table.get(key)?.map(|guard| Bytes::copy_from_slice(guard.value()))))
-            .map_err(|damage| StoreError::backend("read a key", damage))?
-            .map_err(|error: redb::StorageError| StoreError::backend("read a key", error))
+            .map_err(|damage| self.failed("read a key", damage))?
+            .map_err(|error: redb::StorageError| self.failed("read a key", error))
+    }
+
+    /// What it means that reading failed.
+    fn failed(
+        &self,
+        doing: &'static str,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> StoreError {
+        // Pages that were not read before its generation ended may be overwritten: another attempt reads anew.
+        match self.generation.is_fenced() {
+            true => StoreError::TooOld,
+            false => StoreError::backend(doing, error),
+        }
     }
 }
 
@@ -135,23 +159,28 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens or creates the database. Blocks on the disk; after a crash also for redb's repair, whose time
-    /// grows with the file.
+    /// grows with the file and which the log tells of.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. Nothing is written before the file was found in order.
     pub fn open(options: &EmbeddedOptions, clock: Arc<dyn MonotonicClock>) -> Result<Self, OpenError> {
-        let opened = file::open(options)?;
-        Self::start(opened, clock).map_err(|source| OpenError::Io { path: options.path.clone(), source })
+        let (site, opened) = path::open(options)?;
+        Self::start(site, opened, clock)
+            .map_err(|source| OpenError::Io { path: options.path.clone(), source })
     }
 
-    fn start(opened: file::Opened, clock: Arc<dyn MonotonicClock>) -> io::Result<Self> {
+    fn start(site: file::Site, opened: file::Opened, clock: Arc<dyn MonotonicClock>) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(COMMIT_QUEUE);
         let shared = Arc::new(Shared {
             clock,
-            snapshot: RwLock::new(Some(Arc::new(opened.snapshot))),
+            snapshot: RwLock::new(Some(Arc::clone(&opened.snapshot))),
             queue: Mutex::new(Some(sender)),
             queue_units: Arc::new(Semaphore::new(COMMIT_QUEUE_UNITS)),
             watches: Arc::default(),
             failure: Mutex::new(None),
         });
-        let committer = committer::spawn(opened.database, Arc::clone(&shared), receiver)?;
+        let committer = committer::spawn(site, opened, Arc::clone(&shared), receiver)?;
         Ok(Self { shared, committer: Mutex::new(Some(committer)) })
     }
 }

@@ -159,7 +159,7 @@ impl BackendTransaction for EmbeddedTransaction {
         let mut state = self.state()?;
         let snapshot = self.snapshot(&mut state)?;
         let page = contained(|| merge::page(&snapshot, &state.writes, &read))
-            .map_err(|damage| StoreError::backend("read a range", damage))??;
+            .map_err(|damage| snapshot.failed(merge::READING, damage))??;
         if read.mode == ReadMode::Serializable {
             for part in state.writes.unknown_parts(merge::covered(read, &page)) {
                 state.reads.insert(part);

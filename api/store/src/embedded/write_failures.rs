@@ -1,68 +1,46 @@
-//! What happens when the disk fails: shown on a storage of our own, since a real disk fails too rarely.
-#![allow(clippy::unwrap_used, clippy::panic)]
+//! What happens when the disk fails, and when it works again: shown on a disk in memory, since a real one fails
+//! too rarely.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use coditect_auth::SeededEntropy;
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
 
-use super::{Embedded, file};
-use crate::clock::SystemMonotonicClock;
+use super::Embedded;
+use super::memory::{Faults, MemoryDisk};
+use super::trouble::PROBE_INTERVAL;
+use crate::clock::{ManualMonotonicClock, MonotonicClock, SystemMonotonicClock};
+use crate::contract::RangeRead;
 use crate::error::StoreError;
 use crate::store::Store;
 
-/// Memory whose syncs or writes fail on demand.
-#[derive(Debug)]
-struct Disk {
-    memory: InMemoryBackend,
-    faults: Arc<Faults>,
+/// So little that every page is read from the disk each time.
+const NO_CACHE: usize = 0;
+/// How many keys each test begins with.
+const KEYS: usize = 50;
+
+struct Rig {
+    disk: MemoryDisk,
+    clock: Arc<ManualMonotonicClock>,
+    store: Store,
 }
 
-#[derive(Debug, Default)]
-struct Faults {
-    write: AtomicBool,
-    sync: AtomicBool,
+fn store(disk: &MemoryDisk, clock: Arc<dyn MonotonicClock>) -> Store {
+    let site = disk.site(NO_CACHE);
+    let opened = site.open().unwrap();
+    let backend = Embedded::start(site, opened, clock).unwrap();
+    Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)))
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.memory.len()
+async fn rig() -> Rig {
+    let disk = MemoryDisk::default();
+    let clock = Arc::new(ManualMonotonicClock::default());
+    let store = store(&disk, Arc::clone(&clock) as _);
+    for i in 0..KEYS {
+        put(&store, &format!("key{i:03}"), &"old".repeat(300)).await.unwrap();
     }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.memory.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.memory.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        match self.faults.sync.load(Ordering::SeqCst) {
-            true => Err(io::Error::other("no sync")),
-            false => self.memory.sync_data(),
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        match self.faults.write.load(Ordering::SeqCst) {
-            true => Err(io::Error::from(io::ErrorKind::StorageFull)),
-            false => self.memory.write(offset, data),
-        }
-    }
-}
-
-fn store() -> (Store, Arc<Faults>) {
-    let faults = Arc::new(Faults::default());
-    let disk = Disk { memory: InMemoryBackend::new(), faults: Arc::clone(&faults) };
-    let database = redb::Database::builder().create_with_backend(disk).unwrap();
-    let opened = file::prepare(Path::new("memory"), database).unwrap();
-    let backend = Embedded::start(opened, Arc::new(SystemMonotonicClock::new())).unwrap();
-    (Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1))), faults)
+    Rig { disk, clock, store }
 }
 
 async fn put(store: &Store, key: &str, value: &str) -> Result<(), StoreError> {
@@ -71,26 +49,128 @@ async fn put(store: &Store, key: &str, value: &str) -> Result<(), StoreError> {
     transaction.commit().await.map(|_| ())
 }
 
-#[tokio::test]
-async fn a_failed_write_or_sync_is_never_acknowledged_and_reads_go_on() {
-    for sync in [false, true] {
-        let (store, faults) = store();
-        put(&store, "k", "1").await.unwrap();
-        store.ping().await.unwrap();
-        let fault = if sync { &faults.sync } else { &faults.write };
-        fault.store(true, Ordering::SeqCst);
-        let error = put(&store, "k", "2").await.unwrap_err();
-        assert!(matches!(error, StoreError::Unknown | StoreError::Backend { .. }), "{error:?}");
-        assert!(store.ping().await.is_err(), "readiness must tell");
-        assert_eq!(store.begin().get("k").await.unwrap().unwrap(), "1");
+async fn get(store: &Store, key: &str) -> Option<String> {
+    let value = store.begin().get(key).await.unwrap();
+    value.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
 
-        fault.store(false, Ordering::SeqCst);
-        let later = put(&store, "other", "3").await.unwrap_err();
-        assert!(
-            matches!(later, StoreError::Backend { .. }),
-            "refused until the file is opened again: {later:?}"
-        );
-        assert_eq!(store.begin().get("k").await.unwrap().unwrap(), "1");
-        drop(store.close().await);
+async fn all_are_old(store: &Store) {
+    let page = store.begin().range(RangeRead::new("key", "kez", 1000)).await.unwrap();
+    assert_eq!(page.rows.len(), KEYS);
+    assert!(page.rows.iter().all(|row| row.value == "old".repeat(300)));
+}
+
+fn faults() -> [(&'static str, Faults); 5] {
+    let none = Faults::default();
+    [
+        ("write", Faults { write: true, ..none }),
+        ("full", Faults { full_from: Some(4096), ..none }),
+        ("everything full", Faults { full_from: Some(0), ..none }),
+        ("sync", Faults { sync: true, ..none }),
+        ("write and sync", Faults { write: true, sync: true, ..none }),
+    ]
+}
+
+#[tokio::test]
+async fn a_failed_write_is_not_acknowledged_reads_go_on_and_writes_too_once_the_disk_works() {
+    for (name, fault) in faults() {
+        println!("{name}");
+        let Rig { disk, clock, store } = rig().await;
+        store.ping().await.unwrap();
+        let before = store.begin();
+        assert!(before.get("key000").await.unwrap().is_some());
+
+        disk.set(fault);
+        let error = put(&store, "key001", "new").await.unwrap_err();
+        assert!(matches!(error, StoreError::Unknown | StoreError::Backend { .. }), "{name}: {error:?}");
+        let told = store.ping().await.unwrap_err().to_string();
+        let expected = if fault.full_from.is_some() { "is full" } else { "the cable is loose" };
+        assert!(told.contains(expected), "{name}: readiness must tell why: {told}");
+
+        let reads = disk.state().reads;
+        all_are_old(&store).await;
+        assert!(disk.state().reads > reads, "{name}: the pages came from the disk");
+        for _ in 0..3 {
+            let refused = put(&store, "key002", "new").await.unwrap_err();
+            assert!(matches!(refused, StoreError::Backend { .. }), "{name}: {refused:?}");
+            clock.advance(PROBE_INTERVAL);
+        }
+
+        disk.set(Faults::default());
+        clock.advance(PROBE_INTERVAL);
+        put(&store, "later", "yes").await.unwrap();
+        store.ping().await.unwrap();
+        all_are_old(&store).await;
+        assert_eq!(get(&store, "later").await.unwrap(), "yes");
+
+        // A snapshot of before reads rightly or not at all.
+        for i in 0..KEYS {
+            match before.get(format!("key{i:03}")).await {
+                Ok(value) => assert_eq!(value.unwrap(), "old".repeat(300)),
+                Err(error) => assert!(matches!(error, StoreError::TooOld), "{name}: {error:?}"),
+            }
+        }
+        store.close().await.unwrap();
+        let again = self::store(&disk, clock);
+        all_are_old(&again).await;
+        assert_eq!(get(&again, "later").await.unwrap(), "yes");
+        again.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_commit_that_found_no_space_has_certainly_not_happened() {
+    let Rig { disk, store, .. } = rig().await;
+    disk.set(Faults { full_from: Some(4096), ..Faults::default() });
+    let error = put(&store, "key001", "new").await.unwrap_err();
+    assert!(matches!(error, StoreError::Backend { .. }), "the header could be put back: {error:?}");
+    // The process dies now.
+    let image = disk.state().bytes.clone();
+    let after = self::store(&MemoryDisk::with(image), Arc::new(SystemMonotonicClock::new()));
+    all_are_old(&after).await;
+}
+
+#[tokio::test]
+async fn reads_that_failed_work_again_when_the_disk_does() {
+    let Rig { disk, clock, store } = rig().await;
+    disk.set(Faults { read: true, ..Faults::default() });
+    let error = store.begin().get("key001").await.unwrap_err();
+    assert!(matches!(error, StoreError::Backend { .. }), "{error:?}");
+    let refused = put(&store, "key001", "new").await.unwrap_err();
+    assert!(matches!(refused, StoreError::Backend { .. }), "{refused:?}");
+    disk.set(Faults::default());
+    clock.advance(PROBE_INTERVAL);
+    put(&store, "later", "yes").await.unwrap();
+    all_are_old(&store).await;
+}
+
+#[tokio::test]
+async fn writing_goes_on_without_anybody_asking() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let disk = MemoryDisk::default();
+    let store = store(&disk, Arc::new(SystemMonotonicClock::new()));
+    disk.set(Faults { write: true, ..Faults::default() });
+    put(&store, "k", "1").await.unwrap_err();
+    disk.set(Faults::default());
+    let recovered = tokio::time::timeout(PATIENCE, async {
+        while store.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    recovered.await.unwrap();
+    put(&store, "k", "2").await.unwrap();
+}
+
+#[tokio::test]
+async fn watches_outlive_a_failure() {
+    let Rig { disk, clock, store } = rig().await;
+    let transaction = store.begin();
+    let watch = transaction.watch("key001").await.unwrap();
+    transaction.commit().await.unwrap();
+    disk.set(Faults { sync: true, ..Faults::default() });
+    put(&store, "key001", "new").await.unwrap_err();
+    disk.set(Faults::default());
+    clock.advance(PROBE_INTERVAL);
+    put(&store, "key001", "newer").await.unwrap();
+    watch.await.unwrap();
 }
