@@ -6,7 +6,8 @@
 //!   ever doing the work twice.
 //! - [`Embedded`]: the backend in one local file. `FoundationDb`: the backend on a cluster, with the cargo
 //!   feature `foundationdb`.
-//! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it.
+//! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it. [`keyspace::path`]
+//!   shows keys to people, [`verify`] checks that all of it agrees.
 //! - [`blobs`]: file contents, by their hash. [`changes`]: what other replicas must learn of at once.
 
 pub mod blobs;

@@ -120,3 +120,163 @@ impl Feed {
         pause
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use coditect_auth::{
+        Claims, Family, FamilyRecord, FamilySource, ManualClock, SeededEntropy, SourceError,
+    };
+    use coditect_store::{Embedded, EmbeddedOptions, RetryPolicy, SystemMonotonicClock, changes};
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const TENANT: Uuid = Uuid::from_u128(1);
+    const USER: Uuid = Uuid::from_u128(2);
+
+    /// Families by id; an auth session has its family's.
+    #[derive(Default)]
+    struct Source {
+        revoked: Mutex<HashMap<Uuid, bool>>,
+        down: Mutex<bool>,
+    }
+
+    #[async_trait]
+    impl FamilySource for Source {
+        async fn family_of(&self, _: Uuid, session: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
+            if *self.down.lock().unwrap() {
+                return Err(SourceError("down".into()));
+            }
+            Ok(self.revoked.lock().unwrap().get(&session).map(|revoked| FamilyRecord {
+                family: session,
+                user_id: USER,
+                tenant_id: TENANT,
+                ends_at: 1000,
+                revoked: *revoked,
+            }))
+        }
+
+        async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
+            self.family_of(tenant, family).await
+        }
+    }
+
+    /// A replica whose feed is followed, and a store into which others write.
+    struct Rig {
+        _directory: tempfile::TempDir,
+        store: Store,
+        keys: Keyspace,
+        source: Arc<Source>,
+        families: Arc<Families>,
+        following: tokio::task::JoinHandle<()>,
+    }
+
+    impl Rig {
+        fn start() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let options = EmbeddedOptions::new(directory.path().join("s.redb"));
+            let backend = Embedded::open(&options, Arc::new(SystemMonotonicClock::new())).unwrap();
+            let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
+            let keys = Keyspace::new("test");
+            let source = Arc::new(Source::default());
+            let families = Arc::new(Families::new(source.clone(), Arc::new(ManualClock::new(1))));
+            let feed = Feed::new(store.clone(), keys.clone(), Arc::clone(&families));
+            let following = tokio::spawn(feed.follow());
+            Self { _directory: directory, store, keys, source, families, following }
+        }
+
+        async fn login(&self, number: u128) -> Arc<Family> {
+            let id = Uuid::from_u128(number);
+            self.source.revoked.lock().unwrap().insert(id, false);
+            let claims: Claims = serde_json::from_value(json!({
+                "sub": USER, "tenant_id": TENANT, "email": "", "session_id": id, "token_family": id,
+                "exp": 900, "iat": 0, "iss": "", "aud": "", "jti": id,
+            }))
+            .unwrap();
+            self.families.admit(&claims).await.unwrap()
+        }
+
+        /// Revokes where the feed does not tell which.
+        fn revoke_silently(&self, number: u128) {
+            self.source.revoked.lock().unwrap().insert(Uuid::from_u128(number), true);
+        }
+
+        async fn tell(&self, change: Change) {
+            let (keys, change) = (&self.keys, &change);
+            self.store
+                .run(&RetryPolicy::default(), |t| async move { changes::append(&t, keys, 0, change) })
+                .await
+                .unwrap();
+        }
+    }
+
+    async fn ends(family: &Family) {
+        timeout(Duration::from_secs(1), family.ended()).await.expect("it did not end within 1 s");
+    }
+
+    #[tokio::test]
+    async fn a_family_revoked_elsewhere_ends_here_within_a_second_and_no_other() {
+        let r = Rig::start();
+        let (one, other) = (r.login(10).await, r.login(11).await);
+        // It may be told before this replica has found its place: then the first look-up finds it.
+        r.revoke_silently(10);
+        r.tell(Change::FamilyRevoked { tenant: TENANT, family: one.id() }).await;
+        ends(&one).await;
+        r.tell(Change::FamilyRevoked { tenant: TENANT, family: one.id() }).await;
+        r.tell(Change::FamilyRevoked { tenant: TENANT, family: Uuid::from_u128(99) }).await;
+        let last = r.login(12).await;
+        r.revoke_silently(12);
+        r.tell(Change::FamilyRevoked { tenant: TENANT, family: last.id() }).await;
+        ends(&last).await;
+        assert!(other.is_live());
+        r.following.abort();
+    }
+
+    #[tokio::test]
+    async fn what_the_feed_tells_in_general_is_looked_up() {
+        let r = Rig::start();
+        let changes = [
+            Change::UserRevoked { tenant: TENANT, user: USER },
+            Change::TenantSuspended { tenant: TENANT },
+            Change::Unknown,
+        ];
+        let spared = r.login(50).await;
+        for (number, change) in (20..).zip(changes) {
+            let family = r.login(number).await;
+            r.revoke_silently(number);
+            r.tell(change).await;
+            ends(&family).await;
+        }
+        assert!(spared.is_live());
+        r.following.abort();
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_failed_is_tried_again_and_holds_up_no_revocation() {
+        let r = Rig::start();
+        let (silent, told) = (r.login(30).await, r.login(31).await);
+        *r.source.down.lock().unwrap() = true;
+        r.revoke_silently(30);
+        r.tell(Change::Unknown).await;
+        r.tell(Change::FamilyRevoked { tenant: TENANT, family: told.id() }).await;
+        ends(&told).await;
+        assert!(silent.is_live(), "nobody could say");
+        *r.source.down.lock().unwrap() = false;
+        timeout(LONGEST_PAUSE * 2, silent.ended()).await.expect("it was not tried again");
+        r.following.abort();
+    }
+
+    #[tokio::test]
+    async fn following_ends_with_the_store() {
+        let r = Rig::start();
+        r.store.close().await.unwrap();
+        timeout(Duration::from_secs(5), r.following).await.expect("it goes on").unwrap();
+    }
+}

@@ -207,7 +207,7 @@ impl Committer {
         }
         let started = self.shared.clock.elapsed();
         let opened = match self.site.disk.probe(failure) {
-            Ok(()) => self.site.open(),
+            Ok(()) => self.site.open(self.version),
             Err(source) => Err(OpenError::Io { path: self.site.path.clone(), source }),
         };
         let now = self.shared.clock.elapsed();

@@ -42,10 +42,19 @@ pub(super) struct Opened {
     pub(super) snapshot: Arc<Snapshot>,
 }
 
+/// A database that was repaired too far.
+#[derive(Debug, thiserror::Error)]
+#[error("the commits after version {found} cannot be read, up to {newest} were durable")]
+struct LostCommits {
+    found: u64,
+    newest: u64,
+}
+
 impl Site {
     /// Opens the database, or makes one of an empty disk, and reads its newest state. After an unclean end redb
-    /// reads everything first. The disk is written to only if all that succeeded.
-    pub(super) fn open(&self) -> Result<Opened, OpenError> {
+    /// reads everything first. The disk is written to only if all that succeeded and nothing up to `newest`, the
+    /// newest version known to be durable, is missing.
+    pub(super) fn open(&self, newest: Version) -> Result<Opened, OpenError> {
         let generation = Generation::held(Arc::clone(&self.disk));
         let opened = contained(|| self.examine(&generation))
             .unwrap_or_else(|damage| Err(self.damaged(damage)))
@@ -56,6 +65,11 @@ impl Site {
                 }
                 _ => error,
             })?;
+        // Where redb finds a damaged page in the newest commit it takes that for one that was cut off.
+        let found = opened.snapshot.version;
+        if found < newest {
+            return Err(self.damaged(LostCommits { found: found.0, newest: newest.0 }));
+        }
         opened.generation.promote().map_err(|source| self.io(source))?;
         Ok(opened)
     }

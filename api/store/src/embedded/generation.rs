@@ -126,6 +126,24 @@ impl Generation {
         Ok(())
     }
 
+    /// Reads from the disk and from what is held.
+    fn read_held(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.disk.read(offset, out) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let len = self.lock().len(&self.disk)?;
+                if offset.saturating_add(out.len() as u64) > len {
+                    return Err(error);
+                }
+                // Held, or zeros, are what lies beyond the disk's own end.
+                out.fill(0);
+                read_up_to_end(&self.disk, offset, out)?;
+            }
+            read => read?,
+        }
+        self.lock().lay_over(offset, out);
+        Ok(())
+    }
+
     /// Notes a failure; only the first one counts.
     fn failed(&self, held: &mut Held, operation: Operation, error: io::Error) {
         if held.failure.is_none() {
@@ -239,16 +257,7 @@ impl StorageBackend for Handle {
         let generation = &self.0;
         let read = match generation.mode() {
             Mode::Direct => generation.disk.read(offset, out),
-            Mode::Held => {
-                let len = generation.lock().len(&generation.disk)?;
-                if offset.saturating_add(out.len() as u64) > len {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                } else {
-                    let read = read_up_to_end(&generation.disk, offset, out);
-                    generation.lock().lay_over(offset, out);
-                    read
-                }
-            }
+            Mode::Held => generation.read_held(offset, out),
             Mode::Fenced => Err(fenced()),
         };
         if let Err(error) = &read {

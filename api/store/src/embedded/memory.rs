@@ -24,6 +24,8 @@ pub(super) struct Faults {
     pub(super) write: bool,
     pub(super) set_len: bool,
     pub(super) sync: bool,
+    /// The next sync fails, later ones do not.
+    pub(super) one_sync: bool,
     /// Writes from this offset on find no space.
     pub(super) full_from: Option<u64>,
 }
@@ -114,7 +116,8 @@ impl Medium for MemoryDisk {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state();
-        fails(state.faults.sync)?;
+        let once = std::mem::take(&mut state.faults.one_sync);
+        fails(state.faults.sync || once)?;
         if state.recording {
             state.done.push(Done::Sync);
         }

@@ -11,6 +11,7 @@ use super::EmbeddedOptions;
 use super::disk::{Disk, LockedFile};
 use super::file::{Opened, Site};
 use super::open_error::OpenError;
+use crate::contract::Version;
 
 /// What a new file is called until it is a database.
 const NEW_SUFFIX: &str = ".new";
@@ -77,6 +78,6 @@ fn open_file(options: &EmbeddedOptions, file: LockedFile) -> Result<(Site, Opene
         path: options.path.clone(),
         cache_bytes: options.cache_bytes,
     };
-    let opened = site.open()?;
+    let opened = site.open(Version(0))?;
     Ok((site, opened))
 }

@@ -16,7 +16,7 @@ use super::Embedded;
 use super::memory::{Done, Faults, MemoryDisk, SECTOR_BYTES};
 use super::trouble::PROBE_INTERVAL;
 use crate::clock::ManualMonotonicClock;
-use crate::contract::Backend;
+use crate::contract::{Backend, Version};
 use crate::error::StoreError;
 use crate::store::Store;
 use crate::transaction::Transaction;
@@ -31,6 +31,8 @@ const CUTS: usize = 500;
 const SECOND_CUT: usize = 5;
 
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Keys with their new values; `None` removes one.
+type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -79,7 +81,7 @@ struct Workload {
 fn start(disk: &MemoryDisk, clock: &Arc<ManualMonotonicClock>) -> (Arc<Embedded>, Store) {
     // Little cache, so that pages are written before the commit too.
     let site = disk.site(64 << 10);
-    let opened = site.open().unwrap();
+    let opened = site.open(Version(0)).unwrap();
     let backend = Arc::new(Embedded::start(site, opened, Arc::clone(clock) as _).unwrap());
     let store = Store::new(Arc::clone(&backend) as _, Arc::new(SeededEntropy::new(1)));
     (backend, store)
@@ -106,7 +108,7 @@ impl Workload {
     }
 
     /// A transaction that touches several pages, and what it makes of `content`.
-    fn transaction(&mut self) -> (Transaction, Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+    fn transaction(&mut self) -> (Transaction, Writes) {
         self.number += 1;
         let number = self.number;
         let text = |length| format!("{number} ").repeat(length).into_bytes();
@@ -242,7 +244,7 @@ fn apply(disk: &mut Vec<u8>, done: &Done, mut keep: impl FnMut(usize) -> bool) {
 
 /// Opens the disk and reads everything.
 fn content(disk: &MemoryDisk) -> Content {
-    let opened = disk.site(1 << 20).open().unwrap();
+    let opened = disk.site(1 << 20).open(Version(0)).unwrap();
     let rows = opened.snapshot.table.range::<&[u8]>(..).unwrap();
     rows.map(|row| row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).unwrap()).collect()
 }

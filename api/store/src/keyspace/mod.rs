@@ -245,9 +245,17 @@ mod tests {
                 assert!(key.as_ref().starts_with(mine.space.bytes()), "seed {seed}");
                 assert!(!key.as_ref().starts_with(other.space.bytes()), "seed {seed}");
             }
-            let span = mine.span(family, &(text.as_str(),));
-            let (first, last) = mine.space.range();
-            assert!(span.begin >= first && span.end <= last, "seed {seed}");
+            let branch = mine.branch(family, &(raw.as_slice(),));
+            let foreign = other.key(family, &(text.as_str(),));
+            for span in [
+                mine.span(family, &(text.as_str(),)),
+                branch.span_of_text(&text),
+                branch.span().beyond(&branch.key(&(text.as_str(),)), round % 2 == 0),
+                branch.span().beyond(&foreign, round % 2 == 0),
+            ] {
+                let (first, last) = mine.space.range();
+                assert!(span.begin >= first && span.end <= last && span.begin <= span.end, "seed {seed}");
+            }
             let key = mine.key(family, &(text.as_str(), raw.as_slice()));
             let (t, r): (String, Vec<u8>) = mine.unpack(family, key.as_ref()).unwrap();
             assert_eq!((t, r), (text, raw), "an id comes back as it was, seed {seed}");

@@ -28,6 +28,8 @@ pub enum SessionStatus {
     Active,
     /// Nothing of it runs; opening it resumes it where it was.
     Paused,
+    /// It is being removed. To everybody it is gone already.
+    Deleting,
 }
 
 /// A workspace of one user.

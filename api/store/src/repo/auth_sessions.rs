@@ -6,7 +6,7 @@ use coditect_auth::{
 };
 use uuid::Uuid;
 
-use super::indexed::{IndexEntry, Indexed, replace, unpack_value};
+use super::indexed::{IndexEntry, Indexed, insert, replace, unpack_value};
 use super::token_families::{load_family, revoke, sweep};
 use super::{Context, Repositories, load};
 use crate::error::StoreError;
@@ -207,19 +207,18 @@ pub(super) async fn write_login(
         ends_at: session.family_ends_at,
         revoked_at: None,
     };
-    write(transaction, keys, scope, None, &family).await?;
-    write(transaction, keys, scope, None, session).await
+    write_new(transaction, keys, scope, &family).await?;
+    write_new(transaction, keys, scope, session).await
 }
 
-/// Writes a record whose ids are fresh, or in the place of `old`.
-async fn write<R: Indexed>(
+/// Writes a record whose ids must be fresh.
+async fn write_new<R: Indexed + PartialEq>(
     transaction: &Transaction,
     keys: &Keyspace,
     scope: &TenantScope,
-    old: Option<&R>,
     new: &R,
 ) -> Result<(), StoreError> {
-    let written = replace(transaction, keys, scope, old, Some(new)).await;
+    let written = insert(transaction, keys, scope, new).await;
     written.map_err(|error| error.into_store_error(R::FAMILY))
 }
 
@@ -242,8 +241,9 @@ async fn rotate(
         ..session.clone()
     };
     let rotated = AuthSession { rotated: Some(Rotation { at: now, successor }), ..session.clone() };
-    write(transaction, keys, scope, Some(&session), &rotated).await?;
-    write(transaction, keys, scope, None, &next).await?;
+    let written = replace(transaction, keys, scope, Some(&session), Some(&rotated)).await;
+    written.map_err(|error| error.into_store_error("auth_sessions"))?;
+    write_new(transaction, keys, scope, &next).await?;
     Ok(next)
 }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::indexed::{IndexEntry, Indexed, Versioned, change, expect, replace, unpack_value};
 use super::page::{load_all, name_page};
-use super::{Context, Page, UpdateError, load};
+use super::{Context, Page, UpdateError, load, sessions};
 use crate::contract::{RangeRead, ReadMode};
 use crate::error::StoreError;
 use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
@@ -47,9 +47,7 @@ impl<'a> Files<'a> {
         let id = self.context.entropy.uuid();
         self.context
             .once(|transaction| async move {
-                if transaction.get(scope.session(session)).await?.is_none() {
-                    return Err(UpdateError::NotFound);
-                }
+                sessions::live(&transaction, scope, session).await?.ok_or(UpdateError::NotFound)?;
                 let old = find(&transaction, scope, session, path).await?;
                 let current = old.as_ref().map_or(0, |file| file.version);
                 if expected.is_some_and(|expected| expected != current) {
@@ -261,8 +259,7 @@ async fn find(
     file.map(Some).ok_or(StoreError::Orphan { family: "files_by_path" })
 }
 
-/// Removes some of a workspace's files; true if none is left. A file put meanwhile makes the transaction run
-/// again.
+/// Removes some of a workspace's files; true if none is left.
 pub(super) async fn remove_some(
     transaction: &Transaction,
     keys: &Keyspace,

@@ -7,7 +7,7 @@ use super::page::{id_page, load_all, time_page};
 use super::{Context, Order, Page, TimeCursor, UpdateError, files, keys_in, load};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
-use crate::keyspace::{Key, TenantFamily, TenantScope};
+use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{Session, SessionStatus};
 use crate::transaction::Transaction;
 
@@ -100,7 +100,7 @@ impl<'a> Sessions<'a> {
         change: impl Fn(&mut Session) + Send + Sync,
     ) -> Result<Session, UpdateError> {
         let scope = self.context.keys.tenant(tenant);
-        let theirs = |session: &Session| session.user_id == user;
+        let theirs = |session: &Session| session.user_id == user && session.status != SessionStatus::Deleting;
         self.context.update(&scope, &scope.session(id), expected, theirs, change).await
     }
 
@@ -147,8 +147,8 @@ impl<'a> Sessions<'a> {
 
     /// Removes a user's workspace with its files; false if there is none. Its conversations stay the user's.
     ///
-    /// Files go first, some in each transaction, and the workspace with the last of them: if this fails
-    /// between, the workspace is still there, with fewer files, and calling this again goes on.
+    /// First the workspace is hidden, then its files are removed, some in each transaction, and it with the
+    /// last of them. If this fails between, calling it again goes on.
     pub async fn delete(&self, tenant: Uuid, user: Uuid, id: Uuid) -> Result<bool, StoreError> {
         match self.delete_expected(tenant, user, id, None).await {
             Ok(()) => Ok(true),
@@ -167,24 +167,46 @@ impl<'a> Sessions<'a> {
     ) -> Result<(), UpdateError> {
         let keys = &self.context.keys;
         let scope = &keys.tenant(tenant);
-        loop {
-            let all = self
+        // From here on nobody puts files into it, so the removal conflicts with nobody.
+        let hidden = &self
+            .context
+            .once(|transaction| async move { hide(&transaction, keys, scope, user, id, expected).await })
+            .await?;
+        let mut all = false;
+        while !all {
+            all = self
                 .context
                 .once(|transaction| async move {
-                    let session = owned(&transaction, scope, user, id).await?.ok_or(UpdateError::NotFound)?;
-                    expect(&session, expected)?;
                     let all = files::remove_some(&transaction, keys, scope, id).await?;
                     if all {
-                        replace(&transaction, keys, scope, Some(&session), None).await?;
+                        replace(&transaction, keys, scope, Some(hidden), None).await?;
                     }
                     Ok::<_, UpdateError>(all)
                 })
                 .await?;
-            if all {
-                return Ok(());
-            }
         }
+        Ok(())
     }
+}
+
+/// Marks a user's workspace as being removed, if it is not yet, and returns it.
+async fn hide(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    scope: &TenantScope,
+    user: Uuid,
+    id: Uuid,
+    expected: Option<u64>,
+) -> Result<Session, UpdateError> {
+    let old: Option<Session> = load(transaction, &scope.session(id)).await?;
+    let old = old.filter(|session| session.user_id == user).ok_or(UpdateError::NotFound)?;
+    if old.status == SessionStatus::Deleting {
+        return Ok(old);
+    }
+    expect(&old, expected)?;
+    let hidden = Session { status: SessionStatus::Deleting, ..old.clone() };
+    replace(transaction, keys, scope, Some(&old), Some(&hidden)).await?;
+    Ok(hidden)
 }
 
 impl Indexed for Session {
@@ -197,6 +219,9 @@ impl Indexed for Session {
     }
 
     fn entries(&self, scope: &TenantScope) -> Vec<IndexEntry> {
+        if self.status == SessionStatus::Deleting {
+            return Vec::new();
+        }
         let by_user = scope.session_by_user(self.user_id, self.created_at, self.id);
         let by_path = self
             .workspace_path
@@ -216,7 +241,20 @@ impl Versioned for Session {
         self.tenant_id = old.tenant_id;
         self.user_id = old.user_id;
         self.created_at = old.created_at;
+        if self.status == SessionStatus::Deleting {
+            self.status = old.status;
+        }
     }
+}
+
+/// A workspace, unless it is being removed.
+pub(super) async fn live(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    id: Uuid,
+) -> Result<Option<Session>, StoreError> {
+    let session: Option<Session> = load(transaction, &scope.session(id)).await?;
+    Ok(session.filter(|session| session.status != SessionStatus::Deleting))
 }
 
 /// A workspace, if it is this user's.
@@ -226,6 +264,5 @@ pub(super) async fn owned(
     user: Uuid,
     id: Uuid,
 ) -> Result<Option<Session>, StoreError> {
-    let session: Option<Session> = load(transaction, &scope.session(id)).await?;
-    Ok(session.filter(|session| session.user_id == user))
+    Ok(live(transaction, scope, id).await?.filter(|session| session.user_id == user))
 }

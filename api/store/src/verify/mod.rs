@@ -10,7 +10,7 @@ mod subject;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::future::try_join_all;
 
 use self::inspect::{Inspected, inspect};
 use crate::contract::Row;
@@ -18,10 +18,8 @@ use crate::error::StoreError;
 use crate::keyspace::Keyspace;
 use crate::store::{RetryPolicy, Store};
 
-/// Keys inspected in one transaction: few enough for its 5 s.
-const KEYS_IN_TRANSACTION: usize = 250;
-/// Keys inspected at a time: enough to hide a cluster's latency.
-const KEYS_AT_A_TIME: usize = 32;
+/// Keys inspected at a time, in one transaction: enough to hide a cluster's latency, few enough for its 5 s.
+const KEYS_AT_A_TIME: usize = 100;
 /// The most problems a report names; it counts them all.
 pub const MAX_PROBLEMS: usize = 1000;
 
@@ -131,7 +129,7 @@ impl Store {
         let mut report = Report::default();
         let mut scan = self.scan(keys.span());
         while let Some(rows) = scan.next_page().await? {
-            for some in rows.chunks(KEYS_IN_TRANSACTION) {
+            for some in rows.chunks(KEYS_AT_A_TIME) {
                 for (row, inspected) in some.iter().zip(self.inspect_all(keys, some).await?) {
                     report.keys += 1;
                     report.records += u64::from(inspected.is_record);
@@ -152,11 +150,7 @@ impl Store {
     async fn inspect_all(&self, keys: &Keyspace, rows: &[Row]) -> Result<Vec<Inspected>, StoreError> {
         self.run(&RetryPolicy::idempotent(), |transaction| async move {
             let transaction = &transaction;
-            stream::iter(rows)
-                .map(|row| inspect(keys, transaction, &row.key, &row.value))
-                .buffered(KEYS_AT_A_TIME)
-                .try_collect()
-                .await
+            try_join_all(rows.iter().map(|row| inspect(keys, transaction, &row.key, &row.value))).await
         })
         .await
     }

@@ -4,11 +4,14 @@
 mod anomalies;
 mod blobs;
 mod changes;
+mod crash;
+mod disk_full;
 mod embedded;
 mod faults;
 mod identity;
 mod limits;
 mod model;
+mod opening;
 mod reads;
 mod repositories;
 mod support;

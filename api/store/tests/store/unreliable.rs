@@ -9,6 +9,7 @@ use coditect_store::contract::{
     Backend, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Watch,
 };
 use coditect_store::{Embedded, EmbeddedOptions, StoreError, SystemMonotonicClock};
+use tokio::sync::Notify;
 
 /// What goes wrong.
 #[derive(Default)]
@@ -19,6 +20,12 @@ pub(crate) struct Faults {
     pub(crate) deaf: AtomicBool,
     /// Every read fails.
     pub(crate) down: AtomicBool,
+    /// The next commit waits to be released.
+    pub(crate) hold: AtomicBool,
+    /// A commit is being held.
+    pub(crate) held: Notify,
+    /// Lets it go.
+    pub(crate) release: Notify,
 }
 
 pub(crate) struct Unreliable {
@@ -102,6 +109,10 @@ impl BackendTransaction for UnreliableTransaction {
     }
 
     async fn commit(&self) -> Result<Option<Committed>, StoreError> {
+        if self.faults.hold.swap(false, Ordering::SeqCst) {
+            self.faults.held.notify_one();
+            self.faults.release.notified().await;
+        }
         let plan = self.faults.commits.load(Ordering::SeqCst);
         self.faults.commits.store(plan >> 2, Ordering::SeqCst);
         match plan & 3 {

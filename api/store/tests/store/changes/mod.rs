@@ -1,19 +1,18 @@
 //! The change feed.
 
+mod replicas;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use coditect_auth::{
-    AuthError, AuthSession, Claims, Entropy, Families, Family, FamilyEnd, FamilySource, ManualClock, Recheck,
-    SeededEntropy,
-};
+use coditect_auth::SeededEntropy;
 use coditect_store::changes::{Change, Followed, Follower, Position, Recorded, append, trim};
-use coditect_store::{Client, KeySpan, Keyspace, RetryPolicy, Rotated, Store, StoreError};
+use coditect_store::{KeySpan, Keyspace, RetryPolicy, Store, StoreError};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::support::{Fixture, NOW, login, repositories};
+use crate::support::{Fixture, NOW};
 use crate::unreliable::Unreliable;
 
 const AT: i64 = NOW * 1000;
@@ -182,20 +181,27 @@ async fn many_old_changes_go_in_several_transactions() {
     assert_eq!(next(&mut from_start(&f.store)).await, Followed::Reload);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn replicas_that_trim_at_once_do_not_move_the_horizon_back() {
-    let f = Fixture::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
+    let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
     for number in 0..50 {
-        tell(&f.store, AT + i64::try_from(number).unwrap(), &[family(number)]).await;
+        tell(&store, AT + i64::try_from(number).unwrap(), &[family(number)]).await;
     }
-    let trims = (0..8).map(|n| {
-        let store = f.store.clone();
-        tokio::spawn(async move { trim(&store, &keys(), AT + HOUR + 10 + n).await.unwrap() })
+    let Followed::Changes(all) = next(&mut from_start(&store)).await else { panic!() };
+    // One has decided to remove 10 changes when another removes 20.
+    faults.hold.store(true, Ordering::SeqCst);
+    let slow = tokio::spawn({
+        let store = store.clone();
+        async move { trim(&store, &keys(), AT + HOUR + 10).await }
     });
-    futures::future::join_all(trims).await;
-    assert_eq!(next(&mut from_start(&f.store)).await, Followed::Reload);
-    let left = f.store.scan(KeySpan { begin: vec![0], end: vec![0xff] }).rows().await.unwrap();
-    assert_eq!(left.len(), 2 + 50 - 17, "head, horizon, and what is younger than an hour");
+    faults.held.notified().await;
+    assert_eq!(trim(&store, &keys(), AT + HOUR + 20).await.unwrap(), 20);
+    faults.release.notify_one();
+    assert_eq!(slow.await.unwrap().unwrap(), 0, "it found nothing left when it tried again");
+    let mut between = Follower::at(store.clone(), keys(), all[15].position);
+    assert_eq!(next(&mut between).await, Followed::Reload);
 }
 
 #[tokio::test]
@@ -264,150 +270,4 @@ async fn a_follower_goes_on_after_the_store_was_away_and_ends_when_it_closes() {
     store.close().await.unwrap();
     let ended = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
     assert!(matches!(ended, Err(StoreError::Closed)), "{ended:?}");
-}
-
-/// A replica: families of its own, which follow the feed of the store that all share.
-struct Replica {
-    families: Arc<Families>,
-    following: tokio::task::JoinHandle<()>,
-}
-
-impl Replica {
-    async fn start(f: &Fixture) -> Self {
-        let source: Arc<dyn FamilySource> = Arc::new(f.repositories());
-        let families = Arc::new(Families::new(source, Arc::new(ManualClock::new(NOW))));
-        let mut follower = Follower::from_now(f.store.clone(), keys()).await.unwrap();
-        let following = tokio::spawn({
-            let families = Arc::clone(&families);
-            async move {
-                while let Ok(followed) = follower.next().await {
-                    match followed {
-                        Followed::Reload => drop(families.recheck(Recheck::All).await.unwrap()),
-                        Followed::Changes(changes) => {
-                            for recorded in changes {
-                                if let Change::FamilyRevoked { family, .. } = recorded.change {
-                                    families.revoke(family);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        });
-        Self { families, following }
-    }
-}
-
-impl Replica {
-    fn stop(self) {
-        self.following.abort();
-    }
-}
-
-/// What an access token of an auth session says.
-fn claims(session: &AuthSession) -> Claims {
-    serde_json::from_value(serde_json::json!({
-        "sub": session.user_id,
-        "tenant_id": session.tenant_id,
-        "email": session.email,
-        "session_id": session.id,
-        "token_family": session.family,
-        "exp": NOW + 900,
-        "iat": NOW,
-        "iss": "edge",
-        "aud": "edge",
-        "jti": Uuid::nil(),
-    }))
-    .unwrap()
-}
-
-/// The promise: within a second.
-async fn ends_in_time(family: &Family) {
-    let ended = timeout(Duration::from_secs(1), family.ended()).await;
-    assert_eq!(ended.expect("the other replica did not learn of it within 1 s"), FamilyEnd::Revoked);
-}
-
-#[tokio::test]
-async fn a_family_revoked_by_one_replica_ends_on_another_within_a_second() {
-    let f = Fixture::new();
-    let repositories = f.repositories();
-    let (one, other) = (Replica::start(&f).await, Replica::start(&f).await);
-    let session = login(&*f.entropy, f.entropy.uuid(), f.entropy.uuid());
-    repositories.auth_sessions().create(&session, NOW).await.unwrap();
-    let claims = claims(&session);
-    let here = one.families.admit(&claims).await.unwrap();
-    let there = other.families.admit(&claims).await.unwrap();
-
-    assert!(
-        repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW).await.unwrap()
-    );
-    one.families.revoke(session.family);
-    assert!(!here.is_live(), "where it was revoked at once");
-    ends_in_time(&there).await;
-    assert_eq!(other.families.admit(&claims).await.unwrap_err(), AuthError::TokenRevoked);
-
-    // A second revocation is none, and tells nobody.
-    repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW + 1).await.unwrap();
-    let told = changes(&mut from_start(&f.store)).await;
-    assert_eq!(told, [Change::FamilyRevoked { tenant: session.tenant_id, family: session.family }]);
-    one.stop();
-    other.stop();
-}
-
-#[tokio::test]
-async fn a_refresh_token_used_again_ends_its_family_on_every_replica() {
-    let f = Fixture::new();
-    let repositories = f.repositories();
-    let other = Replica::start(&f).await;
-    let session = login(&*f.entropy, f.entropy.uuid(), f.entropy.uuid());
-    repositories.auth_sessions().create(&session, NOW).await.unwrap();
-    let there = other.families.admit(&claims(&session)).await.unwrap();
-    let auth = repositories.auth_sessions();
-    let rotated = auth.rotate(session.id, 10, NOW + 1, &Client::default()).await.unwrap();
-    assert!(matches!(rotated, Rotated::Issued(_)));
-    assert!(there.is_live(), "an ordinary refresh ends nothing");
-    let reused = auth.rotate(session.id, 10, NOW + 60, &Client::default()).await.unwrap();
-    assert!(matches!(reused, Rotated::Reused { .. }));
-    ends_in_time(&there).await;
-    other.stop();
-}
-
-#[tokio::test]
-async fn a_replica_that_was_away_too_long_looks_up_what_it_holds() {
-    let f = Fixture::new();
-    let repositories = f.repositories();
-    let source: Arc<dyn FamilySource> = Arc::new(f.repositories());
-    let families = Families::new(source, Arc::new(ManualClock::new(NOW)));
-    let mut follower = Follower::from_now(f.store.clone(), keys()).await.unwrap();
-    let mut held = Vec::new();
-    for _ in 0..3 {
-        let session = login(&*f.entropy, f.entropy.uuid(), f.entropy.uuid());
-        repositories.auth_sessions().create(&session, NOW).await.unwrap();
-        held.push((families.admit(&claims(&session)).await.unwrap(), session));
-    }
-    let session = &held[1].1;
-    repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW).await.unwrap();
-    trim(&f.store, &keys(), AT + HOUR + 1).await.unwrap();
-    assert_eq!(next(&mut follower).await, Followed::Reload);
-    assert_eq!(families.recheck(Recheck::All).await, Ok(1));
-    assert_eq!(held.iter().map(|(family, _)| family.is_live()).collect::<Vec<_>>(), [true, false, true]);
-}
-
-#[tokio::test]
-async fn a_revocation_whose_answer_was_lost_is_told_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
-    let entropy = Arc::new(SeededEntropy::new(11));
-    let store = Store::new(Arc::new(backend), entropy.clone());
-    let repositories = repositories(store.clone(), &entropy);
-    let mut follower = Follower::from_now(store.clone(), keys()).await.unwrap();
-    for plan in [0b01, 0b10, 0b0110, 0b1001, 0b1101] {
-        let session = login(&*entropy, entropy.uuid(), entropy.uuid());
-        repositories.auth_sessions().create(&session, NOW).await.unwrap();
-        faults.commits.store(plan, Ordering::SeqCst);
-        repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW).await.unwrap();
-        faults.commits.store(0, Ordering::SeqCst);
-        let told = changes(&mut follower).await;
-        assert_eq!(told, [Change::FamilyRevoked { tenant: session.tenant_id, family: session.family }]);
-    }
 }

@@ -1,17 +1,15 @@
-//! Checking that a tenant's blobs are whole: for `store verify`.
-//!
-//! Everything is read in pages, not in one snapshot. What looks wrong is looked at once more in one transaction, so
-//! that uploads and removals that happen meanwhile are not taken for damage.
+//! The passes over a tenant's blob families, and what each looks for.
 
 use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::chunk::{self, CHUNK_BYTES};
-use super::hash::HASH_BYTES;
-use super::records::{Blob, UploadRecord, load};
-use super::{BlobHash, references};
+use super::{BlobCounts, BlobFault, BlobFaultKind, Depth};
+use crate::blobs::chunk::{self, CHUNK_BYTES};
+use crate::blobs::hash::HASH_BYTES;
+use crate::blobs::records::{Blob, UploadRecord, load};
+use crate::blobs::{BlobHash, references};
 use crate::contract::RangeRead;
 use crate::error::StoreError;
 use crate::keyspace::{KeySpan, TenantFamily, TenantScope};
@@ -19,109 +17,20 @@ use crate::records::Record;
 use crate::store::{RetryPolicy, Store};
 use crate::transaction::Transaction;
 
-/// How much is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Records, references, and the number and lengths of chunks.
-    Shape,
-    /// Also every chunk's digest and every blob's SHA-256.
-    Content,
-}
-
-/// Something wrong with a tenant's blobs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tenant {tenant}: {kind}")]
-pub struct BlobFault {
-    /// Whose.
-    pub tenant: Uuid,
-    /// What.
-    pub kind: BlobFaultKind,
-}
-
-/// What is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BlobFaultKind {
-    /// A record or a key cannot be read.
-    #[error("{0}")]
-    Unreadable(String),
-    /// A blob's content is not what its record says.
-    #[error("blob {hash}: {reason}")]
-    Damaged {
-        /// Which blob.
-        hash: BlobHash,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There are chunks that neither a blob nor an upload names.
-    #[error("content {content} belongs to no blob and to no upload")]
-    Stray {
-        /// The content.
-        content: Uuid,
-    },
-    /// A reference names a blob that does not exist.
-    #[error("{owner} refers to blob {hash}, which does not exist")]
-    Dangling {
-        /// The blob.
-        hash: BlobHash,
-        /// Who refers to it.
-        owner: Uuid,
-    },
-    /// A blob's record says another thing about its references than there is.
-    #[error("blob {hash}: {reason}")]
-    Garbage {
-        /// Which blob.
-        hash: BlobHash,
-        /// What disagrees.
-        reason: &'static str,
-    },
-}
-
-/// How much was looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BlobCounts {
-    /// Blobs.
-    pub blobs: u64,
-    /// Chunks of blobs.
-    pub chunks: u64,
-    /// References.
-    pub references: u64,
-    /// Contents being uploaded or removed.
-    pub uploads: u64,
-}
-
-/// Checks a tenant's blobs and tells `report` of every fault. Holds about 32 bytes of memory for each blob.
-///
-/// # Errors
-///
-/// The store's; that a record cannot be read is a fault and no error.
-pub async fn verify_tenant(
-    store: &Store,
-    scope: &TenantScope,
-    depth: Depth,
-    report: impl FnMut(BlobFault),
-) -> Result<BlobCounts, StoreError> {
-    let mut check =
-        Check { store, scope, depth, report, counts: BlobCounts::default(), contents: HashSet::new() };
-    check.blobs().await?;
-    check.references().await?;
-    check.garbage().await?;
-    check.uploads().await?;
-    check.strays().await?;
-    Ok(check.counts)
-}
-
-struct Check<'a, R> {
-    store: &'a Store,
-    scope: &'a TenantScope,
-    depth: Depth,
-    report: R,
-    counts: BlobCounts,
+/// A check under way.
+pub(super) struct Check<'a, R> {
+    pub(super) store: &'a Store,
+    pub(super) scope: &'a TenantScope,
+    pub(super) depth: Depth,
+    pub(super) report: R,
+    pub(super) counts: BlobCounts,
     /// Contents that a blob or an upload names.
-    contents: HashSet<Uuid>,
+    pub(super) contents: HashSet<Uuid>,
 }
 
 impl<R: FnMut(BlobFault)> Check<'_, R> {
-    async fn blobs(&mut self) -> Result<(), StoreError> {
+    /// Every blob has the content and the references its record says.
+    pub(super) async fn blobs(&mut self) -> Result<(), StoreError> {
         let mut scan = self.store.scan(self.scope.span(TenantFamily::Blobs, &()));
         while let Some(page) = scan.next_page().await? {
             for row in page {
@@ -213,7 +122,8 @@ impl<R: FnMut(BlobFault)> Check<'_, R> {
         Ok(())
     }
 
-    async fn references(&mut self) -> Result<(), StoreError> {
+    /// Every reference names a blob.
+    pub(super) async fn references(&mut self) -> Result<(), StoreError> {
         let scope = self.scope;
         let mut scan = self.store.scan(scope.span(TenantFamily::BlobReferences, &()));
         while let Some(page) = scan.next_page().await? {
@@ -238,7 +148,8 @@ impl<R: FnMut(BlobFault)> Check<'_, R> {
         Ok(())
     }
 
-    async fn garbage(&mut self) -> Result<(), StoreError> {
+    /// Every entry for the collector names a blob without a reference.
+    pub(super) async fn garbage(&mut self) -> Result<(), StoreError> {
         let scope = self.scope;
         let mut scan = self.store.scan(scope.span(TenantFamily::BlobGarbage, &()));
         while let Some(page) = scan.next_page().await? {
@@ -265,7 +176,8 @@ impl<R: FnMut(BlobFault)> Check<'_, R> {
         Ok(())
     }
 
-    async fn uploads(&mut self) -> Result<(), StoreError> {
+    /// Every upload can be read.
+    pub(super) async fn uploads(&mut self) -> Result<(), StoreError> {
         let mut scan = self.store.scan(self.scope.span(TenantFamily::BlobUploads, &()));
         while let Some(page) = scan.next_page().await? {
             for row in page {
@@ -279,8 +191,8 @@ impl<R: FnMut(BlobFault)> Check<'_, R> {
         Ok(())
     }
 
-    /// Looks for contents that nothing names.
-    async fn strays(&mut self) -> Result<(), StoreError> {
+    /// Every content is named by a blob or an upload.
+    pub(super) async fn strays(&mut self) -> Result<(), StoreError> {
         let scope = self.scope;
         let mut suspects = HashMap::new();
         let mut span = scope.span(TenantFamily::BlobContents, &());

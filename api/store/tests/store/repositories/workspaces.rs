@@ -1,0 +1,194 @@
+//! Workspaces.
+
+use coditect_auth::Entropy;
+use coditect_store::records::{Session, SessionStatus, SessionType};
+use coditect_store::{Page, TimeCursor, UpdateError};
+
+use super::{Data, NOW_MS, checks};
+use crate::support::session;
+
+checks![
+    workspaces_are_listed_newest_first_and_leave_no_orphans,
+    another_user_or_tenant_reaches_no_workspace,
+    a_path_finds_its_workspaces_as_they_move,
+    pages_stay_as_they_were_while_workspaces_come_and_go,
+    a_workspace_is_paused_and_resumed,
+    a_record_of_format_1_is_read_indexed_and_rewritten,
+];
+
+async fn workspaces_are_listed_newest_first_and_leave_no_orphans(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user, other) = (data.entropy.uuid(), data.entropy.uuid(), data.entropy.uuid());
+    let mut ids = Vec::new();
+    for at in [100, 300, 200] {
+        let new = session(&*data.entropy, tenant, user, at);
+        sessions.create(&new).await.unwrap();
+        ids.push(new.id);
+    }
+    sessions.create(&session(&*data.entropy, tenant, other, 400)).await.unwrap();
+    let listed = |limit| {
+        let sessions = data.repositories.sessions();
+        async move {
+            let found = sessions.list(tenant, user, limit).await.unwrap();
+            found.into_iter().map(|s| s.id).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(listed(10).await, [ids[1], ids[2], ids[0]]);
+    assert_eq!(listed(2).await, [ids[1], ids[2]]);
+
+    let changed = sessions
+        .update(tenant, user, ids[2], None, |s| {
+            s.name = "renamed".into();
+            s.r#type = SessionType::AiStudio;
+            s.user_id = other;
+            s.created_at = 0;
+        })
+        .await
+        .unwrap();
+    assert_eq!((changed.name.as_str(), changed.user_id, changed.created_at), ("renamed", user, 200));
+    assert_eq!(sessions.get(tenant, user, ids[2]).await.unwrap(), Some(changed));
+    assert_eq!(listed(10).await, [ids[1], ids[2], ids[0]]);
+
+    assert!(sessions.delete(tenant, user, ids[1]).await.unwrap());
+    assert!(!sessions.delete(tenant, user, ids[1]).await.unwrap());
+    assert_eq!(listed(10).await, [ids[2], ids[0]]);
+    let touched = sessions.touch(tenant, user, ids[0], 999).await.unwrap().unwrap();
+    assert_eq!((touched.last_accessed_at, touched.updated_at), (999, 100));
+    // Two workspaces of the user and one of the other, with an index entry each.
+    assert_eq!(data.dump().await.len(), 6);
+    data.assert_clean().await;
+}
+
+async fn another_user_or_tenant_reaches_no_workspace(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user, other) = (data.entropy.uuid(), data.entropy.uuid(), data.entropy.uuid());
+    let mine = session(&*data.entropy, tenant, user, 100);
+    sessions.create(&mine).await.unwrap();
+    for (tenant, user) in [(tenant, other), (other, user), (other, other)] {
+        assert_eq!(sessions.get(tenant, user, mine.id).await.unwrap(), None);
+        let changed = sessions.update(tenant, user, mine.id, None, |s| s.name.clear()).await;
+        assert!(matches!(changed, Err(UpdateError::NotFound)));
+        assert!(!sessions.delete(tenant, user, mine.id).await.unwrap());
+        assert!(sessions.list(tenant, user, 10).await.unwrap().is_empty());
+    }
+    assert_eq!(sessions.get(tenant, user, mine.id).await.unwrap(), Some(mine));
+}
+
+async fn a_path_finds_its_workspaces_as_they_move(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user) = (data.id(), data.id());
+    let mut ids = Vec::new();
+    for at in 0..3 {
+        let path = Some(if at < 2 { "/work" } else { "/work/sub" }.to_owned());
+        let new = Session { workspace_path: path, ..session(&*data.entropy, tenant, user, at) };
+        sessions.create(&new).await.unwrap();
+        ids.push(new.id);
+    }
+    let at_path = |path: &'static str| {
+        let repositories = data.repositories.clone();
+        async move {
+            let page = repositories.sessions().by_path(tenant, user, path, None, 10).await.unwrap();
+            page.items.into_iter().map(|session| session.id).collect::<Vec<_>>()
+        }
+    };
+    let mut expected = vec![ids[0], ids[1]];
+    expected.sort_unstable();
+    assert_eq!(at_path("/work").await, expected);
+    assert_eq!(at_path("/work/sub").await, [ids[2]]);
+    assert!(at_path("/wor").await.is_empty());
+
+    let to = |path: Option<&'static str>| move |s: &mut Session| s.workspace_path = path.map(str::to_owned);
+    sessions.update(tenant, user, ids[0], None, to(Some("/new"))).await.unwrap();
+    sessions.update(tenant, user, ids[1], None, to(None)).await.unwrap();
+    assert!(at_path("/work").await.is_empty());
+    assert_eq!(at_path("/new").await, [ids[0]]);
+    data.assert_clean().await;
+    for id in ids {
+        assert!(sessions.delete(tenant, user, id).await.unwrap());
+    }
+    assert!(data.dump().await.is_empty());
+}
+
+async fn pages_stay_as_they_were_while_workspaces_come_and_go(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user) = (data.id(), data.id());
+    // Several of the same millisecond, so that the id decides.
+    let mut old = Vec::new();
+    for at in 0..25 {
+        let new = session(&*data.entropy, tenant, user, 1000 + at / 5);
+        sessions.create(&new).await.unwrap();
+        old.push((new.created_at, new.id));
+    }
+    old.sort_unstable_by(|a, b| b.cmp(a));
+    let mut seen = Vec::new();
+    let mut after: Option<TimeCursor> = None;
+    loop {
+        let page: Page<Session> = sessions.page(tenant, user, after.as_ref(), 4).await.unwrap();
+        seen.extend(page.items.iter().map(|session| (session.created_at, session.id)));
+        // One more at the front, and one that was seen less.
+        sessions.create(&session(&*data.entropy, tenant, user, 2000)).await.unwrap();
+        assert!(sessions.delete(tenant, user, page.items[0].id).await.unwrap());
+        // As a client would: the cursor is text in between.
+        after = page.next.map(|next| next.to_string().parse().unwrap());
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, old);
+    data.assert_clean().await;
+}
+
+async fn a_workspace_is_paused_and_resumed(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user) = (data.id(), data.id());
+    let mine = session(&*data.entropy, tenant, user, 100);
+    sessions.create(&mine).await.unwrap();
+    let set = |status, at| sessions.set_status(tenant, user, mine.id, None, status, at);
+    let paused = set(SessionStatus::Paused, NOW_MS).await.unwrap();
+    assert_eq!((paused.status, paused.updated_at, paused.version), (SessionStatus::Paused, NOW_MS, 2));
+    let again = set(SessionStatus::Paused, NOW_MS + 1).await.unwrap();
+    assert_eq!(again, paused);
+    assert_eq!(set(SessionStatus::Active, NOW_MS + 2).await.unwrap().version, 3);
+    let stranger = sessions.set_status(tenant, data.id(), mine.id, None, SessionStatus::Paused, 0).await;
+    assert!(matches!(stranger, Err(UpdateError::NotFound)));
+}
+
+/// The value is what the program wrote before records had versions and paths an index.
+async fn a_record_of_format_1_is_read_indexed_and_rewritten(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user, id) = (data.id(), data.id(), data.id());
+    let json = format!(
+        "\u{1}{{\"id\":\"{id}\",\"name\":\"old\",\"tenant_id\":\"{tenant}\",\"user_id\":\"{user}\",\
+         \"workspace_path\":\"/work\",\"type\":\"workspace\",\"settings\":{{}},\"status\":\"active\",\
+         \"conversation_id\":null,\"created_at\":5,\"updated_at\":6,\"last_accessed_at\":7}}"
+    );
+    let record = format!("/test/tenant/{tenant}/sessions/{id}");
+    data.plant(&record, Some(json.as_bytes())).await;
+    data.plant(&format!("/test/tenant/{tenant}/sessions_by_user/{user}/5/{id}"), Some(b"")).await;
+    let read = sessions.get(tenant, user, id).await.unwrap().unwrap();
+    assert_eq!((read.name.as_str(), read.version, read.status), ("old", 1, SessionStatus::Active));
+    assert_eq!(data.verify().await.problem_count, 1, "the index by path is younger than the record");
+
+    sessions.touch(tenant, user, id, 8).await.unwrap().unwrap();
+    assert_eq!(data.dump().await[&record][0], 2, "written in the format of today");
+    let found = sessions.by_path(tenant, user, "/work", None, 10).await.unwrap();
+    assert_eq!(found.items[0].id, id);
+    data.assert_clean().await;
+}
+
+/// Orientation for the budget of an authenticated GET; printed, and held only against gross mistakes.
+#[tokio::test]
+async fn a_point_read_takes_microseconds() {
+    let data = Data::embedded();
+    let (tenant, user) = (data.entropy.uuid(), data.entropy.uuid());
+    let mine = session(&*data.entropy, tenant, user, 100);
+    data.repositories.sessions().create(&mine).await.unwrap();
+    let rounds = 2_000_u32;
+    let started = std::time::Instant::now();
+    for _ in 0..rounds {
+        assert!(data.repositories.sessions().get(tenant, user, mine.id).await.unwrap().is_some());
+    }
+    let each = started.elapsed() / rounds;
+    println!("one workspace read: {each:?}");
+    assert!(each < std::time::Duration::from_millis(1), "{each:?}");
+}
