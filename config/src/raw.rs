@@ -43,6 +43,7 @@ pub(crate) struct Server {
 pub(crate) struct Store {
     pub(crate) root: Opt<String>,
     pub(crate) path: Opt<String>,
+    pub(crate) socket: Opt<String>,
     pub(crate) foundationdb: FoundationDb,
 }
 

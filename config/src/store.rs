@@ -12,9 +12,11 @@ const MAX_ROOT_BYTES: usize = 64;
 
 /// Reads `[store]`.
 pub(crate) fn store(check: &mut Checker<'_>, raw: &raw::Store, environment: &Environment) -> StoreConfig {
+    let path = check.text(&raw.path, "data/store.redb", "store.path");
     StoreConfig {
         root: root(check, &raw.root),
-        path: check.path(&raw.path, "data/store.redb", "store.path"),
+        socket: check.path(&raw.socket, &format!("{path}.sock"), "store.socket"),
+        path: path.into(),
         foundationdb: foundationdb(check, &raw.foundationdb, environment),
     }
 }

@@ -64,6 +64,8 @@ pub struct StoreConfig {
     pub root: String,
     /// The embedded store's file.
     pub path: PathBuf,
+    /// Where `store` commands reach an edge that has the file open.
+    pub socket: PathBuf,
     /// How to reach FoundationDB.
     pub foundationdb: FoundationDbConfig,
 }

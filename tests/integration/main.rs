@@ -19,5 +19,6 @@ mod proxying;
 mod sandbox;
 mod shutdown;
 mod startup;
+mod store_commands;
 mod support;
 mod tunnels;

@@ -236,9 +236,27 @@ pub trait Backend: Send + Sync {
     /// Whether the backend can read and commit, as far as is known without writing. For readiness.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// The newest state, readable for as long as it is held rather than for 5 s; `None` where the backend has
+    /// no such thing. While it is held the backend keeps everything that has changed since, so that an
+    /// embedded file grows: for exports and backups.
+    fn long_snapshot(&self) -> Result<Option<Box<dyn SnapshotRows>>, StoreError> {
+        Ok(None)
+    }
+
     /// Lets queued commits finish, then releases files, threads and connections. Later use of the store
     /// fails with [`StoreError::Closed`]. Calling it again does nothing.
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// The rows of one moment, from [`Backend::long_snapshot`]. Dropping it lets go of that moment.
+#[async_trait]
+pub trait SnapshotRows: Send + Sync {
+    /// The version of that moment.
+    fn version(&self) -> Version;
+
+    /// Rows of a range, as [`BackendTransaction::range`] without writes; the mode means nothing here.
+    /// Cancel safe.
+    async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError>;
 }
 
 /// One transaction of a backend. Keys, values and ranges were checked against [`crate::limits`] before they

@@ -97,11 +97,9 @@ async fn outermost(
     keys: &Keyspace,
     reverse: bool,
 ) -> Result<Option<Row>, StoreError> {
-    // A tuple's text ends with a zero byte, so the prefix after it is the one that ends with a one.
-    let (begin, mut end) = (keys.root().to_vec(), keys.root().to_vec());
-    end.pop();
-    end.push(1);
-    let read = RangeRead { reverse, ..RangeRead::new(begin, end, 1) };
+    // What goes on with 0xff belongs to another root: one whose text has a zero byte after ours.
+    let end = [keys.root(), &[0xff]].concat();
+    let read = RangeRead { reverse, ..RangeRead::new(keys.root(), end, 1) };
     Ok(transaction.range(read).await?.rows.pop())
 }
 

@@ -6,6 +6,7 @@
 //!   ever doing the work twice.
 //! - [`Embedded`]: the backend in one local file. `FoundationDb`: the backend on a cluster, with the cargo
 //!   feature `foundationdb`.
+//! - [`dump`]: the state as a file, for moving and keeping it. [`inspect`]: looking into a store as it is.
 //! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it. [`keyspace::path`]
 //!   shows keys to people, [`verify`] checks that all of it agrees.
 //! - [`blobs`]: file contents, by their hash. [`changes`]: what other replicas must learn of at once.
@@ -13,6 +14,8 @@
 pub mod blobs;
 pub mod changes;
 pub mod contract;
+pub mod dump;
+pub mod inspect;
 pub mod keyspace;
 pub mod limits;
 pub mod records;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use coditect_auth::Entropy;
 use tokio::time::Instant;
 
-use crate::contract::Backend;
+use crate::contract::{Backend, SnapshotRows};
 use crate::error::{Retry, StoreError, TransactionError};
 use crate::transaction::Transaction;
 
@@ -125,6 +125,16 @@ impl Store {
                 last: Box::new(cause.clone()),
             })),
         }
+    }
+
+    /// What the backend is, in one word: `embedded` or `foundationdb`.
+    pub fn backend_name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// The newest state for as long as it is held, where the backend can: see [`Backend::long_snapshot`].
+    pub fn long_snapshot(&self) -> Result<Option<Box<dyn SnapshotRows>>, StoreError> {
+        self.backend.long_snapshot()
     }
 
     /// Whether the store can read and commit, as far as is known without writing; for readiness probes.

@@ -6,6 +6,7 @@ use crate::feed::Feed;
 use crate::log;
 use crate::signals::{Asked, Signals};
 use crate::storage;
+use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -86,6 +87,7 @@ struct App {
     repositories: Repositories,
     /// What runs beside requests; ends before the store does.
     background: JoinSet<()>,
+    store_socket: Option<StoreSocket>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
 }
@@ -104,6 +106,9 @@ impl App {
         let (secret, key_made) = signing_secret(&config.auth, &*entropy)?;
 
         let storage = storage::open(&config, Arc::clone(&entropy)).await?;
+        store::refuse_unfinished_import(&storage).await?;
+        storage.claim().await?;
+        let store_socket = store::serve(&config, &storage, &*entropy).await;
         let (store, keys) = (storage.store, storage.keys);
         let repositories =
             Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
@@ -177,6 +182,7 @@ impl App {
             terminals,
             repositories,
             background,
+            store_socket,
             snapshot,
             reloader,
         };
@@ -222,6 +228,9 @@ impl App {
         }
         // Each of their steps is a transaction, so they can be cut off anywhere.
         self.background.shutdown().await;
+        if let Some(socket) = self.store_socket {
+            socket.close().await;
+        }
         self.repositories.store().close().await.context("the store could not be closed cleanly")?;
         tracing::info!("stopped");
         Ok(())

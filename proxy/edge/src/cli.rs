@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::store::StoreArgs;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,6 +31,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look into the store, check it, back it up, move it. Most of it works while the edge runs.
+    ///
+    /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.
+    Store(StoreArgs),
     /// Confine this process to a workspace and become a shell (the edge starts terminals with it).
     #[command(name = coditect_terminal::LAUNCH_SUBCOMMAND, hide = true)]
     LaunchShell {

@@ -9,6 +9,7 @@ mod health;
 mod log;
 mod signals;
 mod storage;
+mod store;
 mod upkeep;
 
 use clap::Parser;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None | Some(cli::Command::Serve) => app::serve(cli.config.as_deref()),
         Some(cli::Command::Check { json }) => check::run(cli.config.as_deref(), json),
+        Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {
             Err(coditect_terminal::launch(&workspace, &shell).into())
         }

@@ -22,10 +22,17 @@ pub(crate) struct Storage {
     pub(crate) description: String,
 }
 
-/// Opens the store, FoundationDB where a cluster file is named, the embedded file otherwise, and makes sure that
-/// the keys in it are the edge's. Waits for a cluster to answer, as long as the configuration says.
+impl Storage {
+    /// Makes sure that the keys under the root are the edge's, before anything is written there.
+    pub(crate) async fn claim(&self) -> anyhow::Result<()> {
+        Ok(claim(&self.store, &self.keys).await?)
+    }
+}
+
+/// Opens the store, FoundationDB where a cluster file is named, the embedded file otherwise. Waits for a cluster
+/// to answer, as long as the configuration says.
 ///
-/// Cancellation safe: dropped, it leaves nothing behind but perhaps the claim.
+/// Cancellation safe: dropped, it leaves nothing behind.
 pub(crate) async fn open(config: &Config, entropy: Arc<dyn Entropy>) -> anyhow::Result<Storage> {
     check(config)?;
     let root = &config.store.root;
@@ -37,8 +44,12 @@ pub(crate) async fn open(config: &Config, entropy: Arc<dyn Entropy>) -> anyhow::
         None => (open_embedded(config)?, format!("{} (embedded)", config.store.path.display())),
     };
     let (store, keys) = (Store::new(backend, entropy), Keyspace::new(root));
-    claim(&store, &keys).await?;
     Ok(Storage { store, keys, description })
+}
+
+/// Whether the store is a FoundationDB cluster and no file.
+pub(crate) fn names_cluster(config: &Config) -> bool {
+    config.store.foundationdb.cluster_file.is_some()
 }
 
 /// Whether this build has the store that a configuration asks for.

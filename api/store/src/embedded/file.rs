@@ -21,7 +21,7 @@ pub(super) const DATA: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cod
 /// Facts about the file itself.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("coditect_meta");
 /// Key in [`META`]: the layout of the file's tables.
-const FORMAT: &str = "format";
+pub(super) const FORMAT: &str = "format";
 /// Key in [`META`]: the version of the newest commit.
 pub(super) const VERSION: &str = "version";
 

@@ -17,10 +17,12 @@
 mod atomic;
 mod committer;
 mod contain;
+mod copy;
 mod disk;
 mod file;
 mod generation;
 mod history;
+mod long_snapshot;
 #[cfg(test)]
 mod memory;
 mod merge;
@@ -46,15 +48,17 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::contain::contained;
+pub(crate) use self::copy::{CopyError, FileCopy};
 use self::generation::Generation;
 pub use self::open_error::OpenError;
 use self::watches::Watches;
 use crate::clock::MonotonicClock;
-use crate::contract::{Backend, BackendTransaction, Version};
+use crate::contract::{Backend, BackendTransaction, SnapshotRows, Version};
 use crate::error::StoreError;
 
-/// Memory redb may use for its page cache when nothing else is said, in bytes.
-pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+/// Memory redb may use for its page cache when nothing else is said, in bytes. Pages beyond it come from the
+/// kernel's cache, which costs a point read about a microsecond; a large blob passes through it whole.
+pub const DEFAULT_CACHE_BYTES: usize = 8 << 20;
 /// Commits that may wait for the committer thread.
 const COMMIT_QUEUE: usize = 4096;
 /// Bytes of buffered writes that may wait for the committer thread, in units of [`QUEUE_UNIT_BYTES`].
@@ -201,6 +205,10 @@ impl Backend for Embedded {
         }
         let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         failure.map_or(Ok(()), Err)
+    }
+
+    fn long_snapshot(&self) -> Result<Option<Box<dyn SnapshotRows>>, StoreError> {
+        Ok(Some(Box::new(long_snapshot::LongSnapshot::new(self.shared.snapshot()?))))
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -53,6 +53,7 @@ families! {
     /// A family outside all tenants, under `(root, "global", name, …)`.
     pub(crate) enum GlobalFamily {
         Identity: "store", "identity.rs", "–", "format number, 8 bytes little-endian";
+        Import: "import", "dump/import.rs", "–", "the newest import: uuid, 16 bytes, then 0 under way or 1 ended";
         Idempotency: "idempotency", "idempotent.rs", "int minute of its making, uuid marker", "attempt number, 4 bytes";
         Changes: "changes", "changes/", "stamp", "record Change";
         ChangesHead: "changes_head", "changes/", "–", "stamp of the newest change, 10 bytes";

@@ -63,9 +63,17 @@ impl Keyspace {
         KeySpan { begin, end }
     }
 
-    /// The bytes every key begins with.
-    pub(crate) fn root(&self) -> &[u8] {
+    /// What every key of the program begins with.
+    pub fn root(&self) -> &[u8] {
         self.root.bytes()
+    }
+
+    /// Every key of a global family, also where the family is a single key.
+    pub(crate) fn global_family(&self, family: GlobalFamily) -> KeySpan {
+        let begin = self.global.pack(&(family.name(),));
+        // No element of a key begins with 0xff.
+        let end = [begin.as_slice(), &[0xff]].concat();
+        KeySpan { begin, end }
     }
 
     /// The keys of one tenant.

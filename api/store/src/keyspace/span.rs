@@ -15,6 +15,11 @@ pub struct KeySpan {
 }
 
 impl KeySpan {
+    /// Whether a key lies in the span.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= self.begin.as_slice() && key < self.end.as_slice()
+    }
+
     /// The part of the span after a key; seen from the end, the part before it.
     pub(crate) fn beyond(mut self, key: &Key, reverse: bool) -> Self {
         if reverse {

@@ -12,7 +12,8 @@ use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{Content, FIRST_VERSION, File};
 use crate::transaction::Transaction;
 
-/// Files removed in one transaction with their workspace. Each costs about 1 kB of its size.
+/// The most files removed in one transaction with their workspace. Their entries come from one page of at most
+/// about 1 MiB, and each costs the transaction some five times its entry's key: well below its limit.
 const REMOVED_FILES: usize = 500;
 
 /// The files of workspaces. That the workspace is the caller's is for the caller to know.

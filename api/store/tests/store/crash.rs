@@ -12,18 +12,26 @@ use std::time::{Duration, Instant};
 
 use coditect_auth::{Entropy, SeededEntropy};
 use coditect_store::contract::RangeRead;
-use coditect_store::{Embedded, EmbeddedOptions, Store, StoreError, SystemMonotonicClock, Transaction};
+use coditect_store::{
+    Embedded, EmbeddedOptions, Keyspace, RegistrationError, Store, StoreError, SystemMonotonicClock,
+    Transaction,
+};
 
-use crate::support::text;
+use crate::support::{registration, repositories, text};
 
 /// Set in the child: the database file.
 const CHILD: &str = "CODITECT_STORE_CRASH_CHILD";
+/// Set in the child: the number of the first user to register.
+const FIRST_USER: &str = "CODITECT_STORE_CRASH_FIRST_USER";
 /// How often the process is killed.
 const ROUNDS: u64 = 200;
 /// Every so many of the first half of the rounds begin with no file, and kill while it is made.
 const FRESH: u64 = 4;
 /// Tasks that write at the same time.
 const WRITERS: usize = 4;
+/// The task after them registers users: records with their indexes, as [`Store::verify`] knows them.
+const REGISTRAR: usize = WRITERS;
+const TASKS: usize = WRITERS + 1;
 /// Records of a writer that are kept; older ones go with the transaction that adds one.
 const KEPT: u64 = 40;
 /// The most acknowledgements waited for before the kill.
@@ -68,6 +76,29 @@ async fn write(store: &Store, writer: usize) -> Result<u64, StoreError> {
     Ok(number)
 }
 
+fn address(number: u64) -> String {
+    format!("user{number}@example.com")
+}
+
+fn acknowledge(task: usize, number: u64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "acknowledged {task} {number}").and_then(|()| out.flush()).unwrap();
+}
+
+/// Registers user after user.
+async fn register(store: Store, first: u64) {
+    let entropy = Arc::new(SeededEntropy::new(u64::from(std::process::id())));
+    let repositories = repositories(store, &entropy);
+    for number in first.. {
+        match repositories.users().register(&registration(&*entropy, &address(number))).await {
+            Ok(()) => acknowledge(REGISTRAR, number),
+            // The last one of a child before, killed before it could say so.
+            Err(RegistrationError::EmailTaken) if number == first => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Not a test of its own: the process that is killed. It never ends by itself.
 #[test]
 fn child() {
@@ -79,13 +110,12 @@ fn child() {
             let store = store.clone();
             tokio::spawn(async move {
                 loop {
-                    let number = write(&store, writer).await.unwrap();
-                    let mut out = std::io::stdout().lock();
-                    // The parent may be gone.
-                    writeln!(out, "acknowledged {writer} {number}").and_then(|()| out.flush()).unwrap();
+                    acknowledge(writer, write(&store, writer).await.unwrap());
                 }
             })
         });
+        let first = std::env::var(FIRST_USER).unwrap().parse().unwrap();
+        tokio::spawn(register(store.clone(), first));
         futures::future::join_all(writers).await.into_iter().for_each(|ended| ended.unwrap());
     });
 }
@@ -101,16 +131,17 @@ impl Drop for Killed {
 }
 
 /// Runs a child, kills it, and returns the last number each writer had acknowledged.
-fn run_and_kill(path: &Path, lines: u64, microseconds: u64) -> [u64; WRITERS] {
+fn run_and_kill(path: &Path, first_user: u64, lines: u64, microseconds: u64) -> [u64; TASKS] {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child", "--nocapture", "--test-threads=1"])
         .env(CHILD, path)
+        .env(FIRST_USER, first_user.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
     let mut child = Killed(child.unwrap());
     let mut output = BufReader::new(child.0.stdout.take().unwrap());
-    let mut acknowledged = [0; WRITERS];
+    let mut acknowledged = [0; TASKS];
     let mut seen = 0;
     let mut line = String::new();
     while seen < lines {
@@ -135,7 +166,7 @@ fn run_and_kill(path: &Path, lines: u64, microseconds: u64) -> [u64; WRITERS] {
 }
 
 /// True if the line acknowledges a write.
-fn note(line: &str, acknowledged: &mut [u64; WRITERS]) -> bool {
+fn note(line: &str, acknowledged: &mut [u64; TASKS]) -> bool {
     let Some(whole) = line.strip_suffix('\n') else { return false };
     // The test harness's own words may stand before it.
     let Some((_, told)) = whole.split_once("acknowledged ") else { return false };
@@ -146,12 +177,12 @@ fn note(line: &str, acknowledged: &mut [u64; WRITERS]) -> bool {
 
 /// Opens the database and checks that it holds what was acknowledged, at most one transaction more of each
 /// writer, and of each transaction everything or nothing. Returns how many transactions each writer has there.
-async fn check(path: &Path, acknowledged: &[u64; WRITERS], context: &str) -> [u64; WRITERS] {
+async fn check(path: &Path, acknowledged: &[u64; TASKS], context: &str) -> [u64; TASKS] {
     let store = open(path);
     let t = store.begin();
     let (mut total, mut rows) = (0, 0);
-    let mut counts = [0; WRITERS];
-    for (writer, acknowledged) in acknowledged.iter().enumerate() {
+    let mut counts = [0; TASKS];
+    for (writer, acknowledged) in acknowledged.iter().enumerate().take(WRITERS) {
         let count = count(&t, writer).await.unwrap();
         let one_more = *acknowledged..=acknowledged + 1;
         assert!(
@@ -188,8 +219,24 @@ async fn check(path: &Path, acknowledged: &[u64; WRITERS], context: &str) -> [u6
         assert_eq!(found, rows, "{context}: {prefix} keys");
     }
     drop(t);
+    counts[REGISTRAR] = check_users(&store, acknowledged[REGISTRAR], context).await;
     store.close().await.unwrap();
     counts
+}
+
+/// Checks that the users are there that were acknowledged, at most one more, and that all records and indexes
+/// agree. Returns how many users there are.
+async fn check_users(store: &Store, acknowledged: u64, context: &str) -> u64 {
+    let users = repositories(store.clone(), &Arc::new(SeededEntropy::new(1)));
+    let mut count = 0;
+    while users.users().by_email(&address(count + 1)).await.unwrap().is_some() {
+        count += 1;
+    }
+    assert!((acknowledged..=acknowledged + 1).contains(&count), "{context}: {count} of {acknowledged} users");
+    let report = store.verify(&Keyspace::new("test"), |_| {}).await.unwrap();
+    assert!(report.is_clean(), "{context}: {:?}", report.problems);
+    assert_eq!(report.families.get("users").copied().unwrap_or(0), count, "{context}: {:?}", report.families);
+    count
 }
 
 #[tokio::test]
@@ -203,21 +250,21 @@ async fn an_acknowledged_write_survives_a_kill_at_any_moment() {
         u64::from_le_bytes(bytes) % bound
     };
     let started = Instant::now();
-    let mut known = [0; WRITERS];
+    let mut known = [0; TASKS];
     let (mut unacknowledged, mut unborn) = (0, 0);
     for round in 0..ROUNDS {
         let fresh = round % FRESH == 0 && round < ROUNDS / 2;
         if fresh {
             drop(std::fs::remove_file(&path));
-            known = [0; WRITERS];
+            known = [0; TASKS];
         }
         // Every so often before the first acknowledgement: while the file is made, or repaired.
         let lines = if fresh { 0 } else { below(MOST_LINES).saturating_sub(MOST_LINES / 5) };
         let microseconds = below(if lines == 0 { 10 * MOST_MICROSECONDS } else { MOST_MICROSECONDS });
         let context = format!("round {round}, killed {microseconds} µs after {lines} lines");
-        let told = run_and_kill(&path, lines, microseconds);
+        let told = run_and_kill(&path, known[REGISTRAR] + 1, lines, microseconds);
         // What was there in the round before counts like what was acknowledged.
-        let expected: [u64; WRITERS] = std::array::from_fn(|writer| known[writer].max(told[writer]));
+        let expected: [u64; TASKS] = std::array::from_fn(|writer| known[writer].max(told[writer]));
         unborn += u32::from(!path.exists());
         // A copy is checked every other time, so that the next child, too, finds a file that nobody repaired.
         let checked = if round % 2 == 0 && path.exists() {

@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod anomalies;
+mod backup;
 mod blobs;
 mod changes;
 mod crash;
 mod disk_full;
+mod dump;
 mod embedded;
 mod faults;
 mod identity;
+mod inspect;
 mod limits;
 mod model;
 mod opening;

@@ -1,6 +1,7 @@
 //! Register, log in, refresh, log out.
 
 use coditect_auth::{AuthError, FamilyEnd};
+use coditect_store::records::{User, UserStatus};
 use serde_json::json;
 
 use crate::support::{Api, FAMILY, GRACE, START, password_settings};
@@ -254,4 +255,18 @@ async fn the_client_is_remembered_within_bounds() {
     let (session, _) = api.repositories.auth_sessions().find(id).await.unwrap().unwrap();
     assert_eq!(session.user_agent.unwrap().len(), 256);
     assert_eq!(session.address.as_deref(), Some("192.0.2.7"));
+}
+
+#[tokio::test]
+async fn a_disabled_user_can_neither_log_in_nor_refresh() {
+    let api = Api::new();
+    let registered = api.register("ann@example.com").await;
+    let claims = api.verifier.verify(&registered.text("token"), START).unwrap();
+    let users = api.repositories.users();
+    let disable = |user: &mut User| user.status = UserStatus::Disabled;
+    // The record alone: revoking the logins as well would hide what is tested here.
+    users.update(claims.tenant_id, claims.sub, None, disable).await.unwrap();
+    let login = json!({"email": "ann@example.com", "password": "correct horse"});
+    api.post("/api/v5/auth/login", None, login).await.refused(401, "INVALID_CREDENTIALS");
+    api.refresh(&registered.text("refresh_token")).await.refused(401, "TOKEN_REVOKED");
 }

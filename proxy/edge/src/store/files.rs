@@ -1,0 +1,111 @@
+//! The commands that write or read a file: `export`, `import`, `backup`.
+
+use super::operations::Sink;
+use super::output::{Printer, Style, size};
+use super::protocol::Request;
+use super::{ask, close, number, open, reach};
+use crate::cli::{complain, say};
+use anyhow::{Context, bail};
+use coditect_auth::SystemEntropy;
+use coditect_config::Config;
+use coditect_store::dump;
+use serde_json::json;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// `store export FILE`
+pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::Result<bool> {
+    let mut printer = Printer::new(json, Style::Line);
+    let to_stdout = file == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
+        bail!("an export is not for a terminal: name a file, or pipe it into a program");
+    }
+    if !to_stdout {
+        printer.file = Some(create(file)?);
+    }
+    let done = ask(config, &Request::Export, &mut printer).await;
+    let done = match (&printer.file, done) {
+        (Some(made), Ok(outcome)) => made.sync_all().map(|()| outcome).context("the export cannot be synced"),
+        (_, done) => done,
+    };
+    let outcome = match done {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            if !to_stdout {
+                drop(fs::remove_file(file));
+            }
+            return Err(error);
+        }
+    };
+    let mut summary = outcome.summary;
+    summary["file"] = file.display().to_string().into();
+    let moments = match number(&summary, "snapshots") {
+        0 | 1 => String::new(),
+        moments => format!(", over {moments} moments: verify after an import"),
+    };
+    let told = format!("{} rows, {}{moments}", summary["rows"], size(number(&summary, "bytes")));
+    let told = if json { summary.to_string() } else { format!("exported {told} to {}", file.display()) };
+    // Standard output may be the export itself.
+    if to_stdout {
+        complain(&told)
+    } else {
+        say(&told)
+    }
+    Ok(true)
+}
+
+/// Makes a file for its owner only.
+fn create(file: &Path) -> anyhow::Result<File> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => anyhow::anyhow!("{} exists and is not overwritten", file.display()),
+        _ => anyhow::Error::from(error).context(format!("cannot make {}", file.display())),
+    })
+}
+
+/// `store import FILE`
+pub(super) async fn import(config: &Config, file: &Path, replace: bool, json: bool) -> anyhow::Result<bool> {
+    let mut input = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    if !input.metadata().is_ok_and(|data| data.is_file()) {
+        bail!("{} is no regular file; an import reads it twice, so save it first", file.display());
+    }
+    if reach(config).await?.is_some() {
+        bail!("an edge is running on {}: stop it first", config.store.path.display());
+    }
+    let storage = open(config, true).await?;
+    let mut printer = Printer::new(json, Style::Line);
+    let mut tell = |progress: dump::Progress| printer.progress(progress.into());
+    let imported =
+        dump::import(&storage.store, &storage.keys, &mut input, replace, &SystemEntropy, &mut tell).await;
+    let imported = imported.with_context(|| file.display().to_string());
+    printer.end_progress();
+    let imported = close(&storage, imported).await?;
+    say(&if json {
+        let summary = json!({
+            "store": storage.description, "rows": imported.rows, "bytes": imported.bytes,
+            "created_at": imported.header.created_at, "one_snapshot": imported.header.one_snapshot,
+        });
+        summary.to_string()
+    } else {
+        format!("imported {} rows, {} into {}", imported.rows, size(imported.bytes), storage.description)
+    });
+    Ok(true)
+}
+
+/// `store backup FILE`
+pub(super) async fn backup(config: &Config, file: &Path, json: bool) -> anyhow::Result<bool> {
+    // The edge may run in another directory.
+    let file = std::path::absolute(file).with_context(|| file.display().to_string())?;
+    let request = Request::Backup { file: file.clone() };
+    let outcome = ask(config, &request, &mut Printer::new(json, Style::Line)).await?;
+    let summary = outcome.summary;
+    say(&if json {
+        summary.to_string()
+    } else {
+        let rows = number(&summary, "rows");
+        format!("{} rows, {}, are in {}", rows, size(number(&summary, "file_bytes")), file.display())
+    });
+    Ok(true)
+}

@@ -1,0 +1,189 @@
+//! `coditect-edge store`: looking into the store, checking it, and moving it.
+//!
+//! The embedded store's file is held by one process. While an edge runs, the commands go through its socket
+//! ([`server`], [`client`], [`protocol`]); while none does, and always with FoundationDB, they open the store
+//! themselves. What they do ([`operations`]) is the same code on either side.
+
+mod args;
+mod client;
+mod files;
+mod operations;
+mod output;
+mod place;
+mod protocol;
+mod server;
+mod verify;
+
+use crate::app;
+use crate::cli::{complain, say};
+use crate::storage::{self, Storage};
+use anyhow::{Context, bail};
+use coditect_auth::{Clock, Entropy, SystemClock, SystemEntropy};
+use coditect_config::Config;
+use coditect_store::OpenError;
+use serde_json::Value;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub(crate) use self::args::StoreArgs;
+use self::args::StoreCommand;
+use self::client::Client;
+use self::operations::{Opened, perform};
+use self::output::{Printer, Style, print_stats};
+use self::protocol::{Outcome, Request};
+pub(crate) use self::server::StoreSocket;
+
+/// The exit code of a command that found problems, or not what it looked for.
+const NOT_GOOD: u8 = 1;
+/// The exit code of a command that could not be carried out.
+const FAILED: u8 = 2;
+
+/// Runs a command. Exits 0; 1 if there are problems, or no such key; 2 if it could not be carried out.
+pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
+    let done = app::load(config).and_then(|config| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.context("the runtime cannot start")?.block_on(command(&config, args))
+    });
+    storage::release();
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NOT_GOOD),
+        Err(error) => {
+            complain(&format!("coditect-edge store: {error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Serves the commands' socket, where the store is a file. Without it the edge works all the same.
+pub(crate) async fn serve(config: &Config, storage: &Storage, entropy: &dyn Entropy) -> Option<StoreSocket> {
+    if storage::names_cluster(config) {
+        return None;
+    }
+    let opened = opened(config, storage, Arc::new(SystemClock));
+    match StoreSocket::start(&config.store, opened, entropy).await {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "`store` commands cannot reach this edge while it runs"
+            );
+            None
+        }
+    }
+}
+
+/// Refuses a store in which an import was cut off.
+pub(crate) async fn refuse_unfinished_import(storage: &Storage) -> anyhow::Result<()> {
+    if coditect_store::dump::unfinished_import(&storage.store, &storage.keys).await? {
+        bail!(
+            "{} holds an import that was cut off: run `coditect-edge store import FILE` again",
+            storage.description
+        );
+    }
+    Ok(())
+}
+
+fn opened(config: &Config, storage: &Storage, clock: Arc<dyn Clock>) -> Opened {
+    Opened {
+        store: storage.store.clone(),
+        keys: storage.keys.clone(),
+        description: storage.description.clone(),
+        file: (!storage::names_cluster(config)).then(|| config.store.path.clone()),
+        clock,
+    }
+}
+
+/// Carries out a command; true if all is well.
+async fn command(config: &Config, args: StoreArgs) -> anyhow::Result<bool> {
+    let json = args.json;
+    match args.command {
+        StoreCommand::Ls { path, recursive, limit, values } => {
+            let request = Request::Ls { path, recursive, limit, values };
+            let outcome = ask(config, &request, &mut Printer::new(json, Style::Line)).await?;
+            if outcome.summary["more"] == true {
+                complain(&format!("there is more; this is the limit of {limit} lines (--limit)"));
+            }
+            Ok(outcome.good)
+        }
+        StoreCommand::Get { path, raw } => {
+            let request = Request::Get { path: path.clone(), raw };
+            let outcome = ask(config, &request, &mut Printer::new(json, Style::Value)).await?;
+            if !outcome.good {
+                complain(&format!("there is no key {path}"));
+            }
+            Ok(outcome.good)
+        }
+        StoreCommand::Stats => {
+            let outcome = ask(config, &Request::Stats, &mut Printer::new(json, Style::Line)).await?;
+            if json {
+                say(&outcome.summary.to_string())
+            } else {
+                print_stats(&outcome.summary)
+            }
+            Ok(outcome.good)
+        }
+        StoreCommand::Verify => {
+            let outcome = ask(config, &Request::Verify, &mut Printer::new(json, Style::Line)).await?;
+            let (problems, named) = (number(&outcome.summary, "problems"), number(&outcome.summary, "named"));
+            let first =
+                if named < problems { format!(", the first {named} are named") } else { String::new() };
+            let told = format!(
+                "{} keys, {} records, {problems} problems{first}",
+                outcome.summary["rows"], outcome.summary["records"]
+            );
+            say(&if json { outcome.summary.to_string() } else { told });
+            Ok(outcome.good)
+        }
+        StoreCommand::Export { file } => files::export(config, &file, json).await,
+        StoreCommand::Import { file, replace } => files::import(config, &file, replace, json).await,
+        StoreCommand::Backup { file } => files::backup(config, &file, json).await,
+    }
+}
+
+/// Has a request carried out, by a running edge or here.
+async fn ask(config: &Config, request: &Request, printer: &mut Printer) -> anyhow::Result<Outcome> {
+    let done = match reach(config).await? {
+        Some(edge) => edge.perform(request, printer).await,
+        None => {
+            let storage = open(config, false).await?;
+            let done = perform(request, &opened(config, &storage, Arc::new(SystemClock)), printer).await;
+            close(&storage, done).await
+        }
+    };
+    printer.end_progress();
+    done
+}
+
+/// The running edge that holds the store's file, if there is one.
+async fn reach(config: &Config) -> anyhow::Result<Option<Client>> {
+    if storage::names_cluster(config) { Ok(None) } else { Client::connect(&config.store).await }
+}
+
+/// Opens the store in this process. Only an import makes a file where there is none.
+async fn open(config: &Config, create: bool) -> anyhow::Result<Storage> {
+    let file = &config.store.path;
+    if !create && !storage::names_cluster(config) && !file.exists() {
+        bail!("there is no store at {}: the edge makes it at its first start", file.display());
+    }
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    storage::open(config, entropy).await.map_err(|error| match error.downcast_ref::<OpenError>() {
+        Some(OpenError::Locked { .. }) => error.context(format!(
+            "a running edge, or another command, has the store open, but nobody answers at {}",
+            config.store.socket.display()
+        )),
+        _ => error,
+    })
+}
+
+/// Closes the store whatever came of using it.
+async fn close<T>(storage: &Storage, done: anyhow::Result<T>) -> anyhow::Result<T> {
+    let closed = storage.store.close().await.context("the store could not be closed cleanly");
+    done.and_then(|done| closed.map(|()| done))
+}
+
+/// A number of a summary.
+fn number(summary: &Value, name: &str) -> u64 {
+    summary[name].as_u64().unwrap_or_default()
+}
