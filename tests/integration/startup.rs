@@ -46,6 +46,11 @@ async fn what_cannot_be_served_soundly_is_refused_at_once() {
     assert!(weak.contains("JWT_SECRET") && !weak.contains("hunter2"), "{weak}");
     let cluster = told(&refused(&config, &[("FDB_CLUSTER_FILE", "/etc/foundationdb/fdb.cluster")]));
     assert!(cluster.contains("FDB_CLUSTER_FILE"), "a backend that is not built is not ignored: {cluster}");
+    assert!(cluster.contains("--features foundationdb"), "and it is said how to build it: {cluster}");
+    let check =
+        Command::new(binary()).arg("check").env_clear().env("FDB_CLUSTER_FILE", "fdb.cluster").output();
+    let checked = told(&check.unwrap());
+    assert!(checked.contains("--features foundationdb"), "`check` refuses what the start would: {checked}");
     let empty = told(&refused(&Config::empty(), &[]));
     assert!(empty.contains("routes"), "{empty}");
 

@@ -104,7 +104,7 @@ pub enum Mutation {
         operand: Bytes,
     },
     /// Sets a key that carries the transaction's [`Versionstamp`]. Until the commit nobody knows the key: a
-    /// read that could meet it fails with [`StoreError::Unreadable`].
+    /// read that could meet it fails with [`StoreError::Unreadable`], and so does the commit after such a read.
     SetVersionstampedKey {
         /// The key, with [`VERSIONSTAMP_BYTES`] bytes of any content at `offset`.
         key: Vec<u8>,
@@ -114,7 +114,7 @@ pub enum Mutation {
         value: Bytes,
     },
     /// Sets a value that carries the transaction's [`Versionstamp`]. Reading the key in the same transaction
-    /// fails with [`StoreError::Unreadable`], until it is cleared.
+    /// fails with [`StoreError::Unreadable`], until it is cleared; the commit after such a read does too.
     SetVersionstampedValue {
         /// The key.
         key: Vec<u8>,

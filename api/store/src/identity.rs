@@ -21,20 +21,20 @@ const SHOWN_KEY_BYTES: usize = 64;
 #[non_exhaustive]
 pub enum ClaimError {
     /// There are keys that this program has not written.
-    #[error("the prefix {root} holds keys of another kind (such as {key}): choose another [store] root")]
+    #[error("the prefix `{root}` holds keys of another kind (such as {key}): choose another [store] root")]
     Foreign {
-        /// The root prefix, escaped.
+        /// The root prefix.
         root: String,
         /// The key, escaped and perhaps cut.
         key: String,
     },
     /// A newer version of this program wrote them.
     #[error(
-        "the store under {root} has format {found}, this program knows formats up to {FORMAT}: \
+        "the store under `{root}` has format {found}, this program knows formats up to {FORMAT}: \
          it was written by a newer version, run that one"
     )]
     Newer {
-        /// The root prefix, escaped.
+        /// The root prefix.
         root: String,
         /// The format it is in.
         found: u64,
@@ -71,7 +71,7 @@ pub async fn claim(store: &Store, keys: &Keyspace) -> Result<(), ClaimError> {
                 let Some(row) = outermost(&transaction, keys, reverse).await? else { break };
                 if !is_ours(keys, &row.key) {
                     let key = shown(row.key.get(..SHOWN_KEY_BYTES).unwrap_or(&row.key));
-                    return Err(ClaimError::Foreign { root: shown(keys.root()), key });
+                    return Err(ClaimError::Foreign { root: root_text(keys), key });
                 }
             }
             transaction.set(identity.clone(), Bytes::copy_from_slice(&FORMAT.to_le_bytes()))?;
@@ -86,7 +86,7 @@ fn check_format(keys: &Keyspace, stored: &[u8]) -> Result<(), ClaimError> {
         reason: format!("a format number has 8 bytes, not {}", stored.len()),
     })?;
     if format > FORMAT {
-        return Err(ClaimError::Newer { root: shown(keys.root()), found: format });
+        return Err(ClaimError::Newer { root: root_text(keys), found: format });
     }
     Ok(())
 }
@@ -116,6 +116,11 @@ fn is_ours(keys: &Keyspace, key: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// The root as the configuration has it.
+fn root_text(keys: &Keyspace) -> String {
+    foundationdb_tuple::unpack::<(String,)>(keys.root()).map_or_else(|_| shown(keys.root()), |(text,)| text)
 }
 
 fn shown(bytes: &[u8]) -> String {

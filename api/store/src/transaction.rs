@@ -30,6 +30,8 @@ struct Meter {
     writes: bool,
     /// How many of its keys carry a versionstamp and a number.
     numbered: u16,
+    /// Whether a read met what cannot be read before the commit.
+    unreadable: bool,
     spoiled: Option<StoreError>,
 }
 
@@ -47,14 +49,14 @@ impl Transaction {
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
         let key = key.as_ref();
         self.account(limits::check_key(key).map(|()| limits::point_bytes(key)))?;
-        self.inner.backend.get(key, ReadMode::Serializable).await
+        self.noted(self.inner.backend.get(key, ReadMode::Serializable).await)
     }
 
     /// The value of a key; not checked at commit.
     pub async fn get_snapshot(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
         let key = key.as_ref();
         self.account(limits::check_key(key).map(|()| 0))?;
-        self.inner.backend.get(key, ReadMode::Snapshot).await
+        self.noted(self.inner.backend.get(key, ReadMode::Snapshot).await)
     }
 
     /// One page of a range.
@@ -62,7 +64,7 @@ impl Transaction {
         let checked = read.mode == ReadMode::Serializable;
         let bytes = if checked { limits::range_bytes(&read.begin, &read.end) } else { 0 };
         self.account(limits::check_range(&read.begin, &read.end).map(|()| bytes))?;
-        let page = self.inner.backend.range(read).await?;
+        let page = self.noted(self.inner.backend.range(read).await)?;
         if checked
             && page.more
             && let Some(last) = page.rows.last()
@@ -114,7 +116,7 @@ impl Transaction {
     pub async fn watch(&self, key: impl AsRef<[u8]>) -> Result<Watch, StoreError> {
         let key = key.as_ref();
         self.account(limits::check_key(key).map(|()| limits::point_bytes(key)))?;
-        self.inner.backend.watch(key).await
+        self.noted(self.inner.backend.watch(key).await)
     }
 
     /// Adds a range to what is checked at commit, as if it had been read.
@@ -127,8 +129,14 @@ impl Transaction {
     ///
     /// Not cancel safe: once polled, dropping the future leaves the result unknown.
     pub async fn commit(&self) -> Result<Option<Committed>, StoreError> {
-        if let Some(error) = &self.meter().spoiled {
-            return Err(error.clone());
+        {
+            let meter = self.meter();
+            if let Some(error) = &meter.spoiled {
+                return Err(error.clone());
+            }
+            if meter.unreadable {
+                return Err(StoreError::Unreadable);
+            }
         }
         self.inner.backend.commit().await
     }
@@ -150,6 +158,15 @@ impl Transaction {
     /// True if there is something to commit.
     pub(crate) fn has_writes(&self) -> bool {
         self.meter().writes
+    }
+
+    /// Passes on what a read returned. After one that was unreadable nothing commits: so it is on FoundationDB,
+    /// whose commit waits for every read and fails as they do.
+    fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Unreadable) = &read {
+            self.meter().unreadable = true;
+        }
+        read
     }
 
     fn meter(&self) -> std::sync::MutexGuard<'_, Meter> {

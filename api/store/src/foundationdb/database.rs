@@ -175,7 +175,7 @@ impl FoundationDb {
         }
         network::start(&options.network)?;
         let database = Database::from_path(&network::text(path)?)
-            .and_then(|database| limit(&database, options.transaction_timeout).map(|()| database))
+            .and_then(|database| limit(&database).map(|()| database))
             .map_err(|error| OpenFoundationDbError::Database { path: path.clone(), fault: error.into() })?;
         let shared = Shared {
             database: RwLock::new(Some(database)),
@@ -190,7 +190,9 @@ impl FoundationDb {
     /// Stops FoundationDB's network thread and waits for its end, a few seconds at most. Every FoundationDB of
     /// this process stops working, and none can be opened again. Blocks; does nothing if none was opened.
     pub fn stop_network() {
-        network::stop();
+        if !network::stop() {
+            tracing::error!("FoundationDB's network thread did not end in time");
+        }
     }
 
     /// Asks the cluster for a version, which it only gives out while it can commit.
@@ -207,12 +209,9 @@ fn make_directory(path: &Path) -> Result<(), OpenFoundationDbError> {
     })
 }
 
-/// Sets what holds for each transaction of the database.
-fn limit(database: &Database, timeout: Duration) -> Result<(), FdbError> {
+/// Sets what holds for each transaction of the database. Their time limit begins later than they do.
+fn limit(database: &Database) -> Result<(), FdbError> {
     let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
-    // 0 would mean no limit.
-    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-    database.set_option(DatabaseOption::TransactionTimeout(milliseconds))?;
     database.set_option(DatabaseOption::TransactionRetryLimit(0))?;
     database.set_option(DatabaseOption::TransactionSizeLimit(number(MAX_TRANSACTION_BYTES)))?;
     database.set_option(DatabaseOption::MaxWatches(number(CLIENT_WATCHES)))

@@ -102,8 +102,21 @@ mod tests {
     /// A fault with the predicates that the client library gives to its code.
     fn fault(code: i32) -> Fault {
         let maybe_committed = [1021, 1039].contains(&code);
-        let retryable_not_committed = [1007, 1009, 1020, 1037, 1038, 1042, 1051, 1078, 1213].contains(&code);
+        let retryable_not_committed = [1007, 1009, 1020, 1037, 1038, 1042, 1051, 1213].contains(&code);
         Fault { code, message: "words", maybe_committed, retryable_not_committed }
+    }
+
+    #[cfg(feature = "foundationdb")]
+    #[test]
+    fn the_client_library_gives_these_predicates() {
+        for code in 1000..2200 {
+            let real = Fault::from(foundationdb::FdbError::from_code(code));
+            let here = Fault { message: real.message, ..fault(code) };
+            assert_eq!(here.maybe_committed, real.maybe_committed, "{real}");
+            if here.retryable_not_committed {
+                assert!(real.retryable_not_committed, "{real}");
+            }
+        }
     }
 
     const ALL: [Doing; 8] = [
@@ -162,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_a_cluster_recovers_from_is_retried_and_what_it_does_not_is_not() {
-        for code in [1009, 1037, 1038, 1042, 1051, 1078, 1213] {
+        for code in [1009, 1037, 1038, 1042, 1051, 1213] {
             let error = fault(code).during(Doing::Commit);
             assert!(matches!(error, StoreError::Unavailable { .. }), "{code}: {error:?}");
             assert_eq!(error.retry(), Retry::Safe);

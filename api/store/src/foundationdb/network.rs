@@ -2,11 +2,13 @@
 //!
 //! The client library demands both, so its state here is the one static of this program: the C API can be set
 //! up once in a process, and its event loop can be run once.
+//!
+//! A second thread does nothing but stop the first. It must be one that was there before: at the process's exit
+//! the main thread's thread-local state is gone already, and the client library's calls need theirs.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use foundationdb::FdbError;
@@ -23,21 +25,21 @@ const API_VERSION: i32 = 710;
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
 static NETWORK: Mutex<Network> = Mutex::new(Network::NotStarted);
+/// Notified when [`NETWORK`] is told to stop, and when it has.
+static CHANGED: Condvar = Condvar::new();
 
 enum Network {
     NotStarted,
-    Running(Running),
+    /// It runs, with these options.
+    Running(NetworkOptions),
     /// It could not be started; the C API does not let us try again.
     Failed(OpenFoundationDbError),
+    Stopping,
     Stopped,
 }
 
-struct Running {
-    options: NetworkOptions,
-    stop: NetworkStop,
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread ends.
-    ended: Receiver<()>,
+fn network() -> MutexGuard<'static, Network> {
+    NETWORK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts the network thread unless it runs. Blocks for a moment.
@@ -46,69 +48,55 @@ struct Running {
 ///
 /// It runs with other options, was stopped, or the client library refuses to start it.
 pub(super) fn start(options: &NetworkOptions) -> Result<(), OpenFoundationDbError> {
-    let mut network = NETWORK.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut network = network();
     match &*network {
-        Network::Running(running) if running.options == *options => Ok(()),
+        Network::Running(running) if running == options => Ok(()),
         Network::Running(_) => Err(OpenFoundationDbError::OtherNetworkOptions),
         Network::Failed(error) => Err(error.clone()),
-        Network::Stopped => Err(OpenFoundationDbError::Stopped),
-        Network::NotStarted => match run(options) {
-            Ok(running) => {
-                *network = Network::Running(running);
-                Ok(())
-            }
-            Err(error) => {
-                *network = Network::Failed(error.clone());
-                Err(error)
-            }
-        },
-    }
-}
-
-/// Stops the network thread and waits for its end, a few seconds at most. Nothing of FoundationDB works in this
-/// process afterwards. Does nothing if it does not run.
-pub(super) fn stop() {
-    let mut network = NETWORK.lock().unwrap_or_else(PoisonError::into_inner);
-    let Network::Running(running) = std::mem::replace(&mut *network, Network::Stopped) else { return };
-    if let Err(error) = running.stop.stop() {
-        tracing::error!(%error, "FoundationDB's network thread could not be told to stop");
-        return;
-    }
-    match running.ended.recv_timeout(STOP_WAIT) {
-        // The thread holds the other end and never sends: it has ended, or is about to.
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-            if running.thread.join().is_err() {
-                tracing::error!("FoundationDB's network thread had panicked");
-            }
-        }
-        Err(RecvTimeoutError::Timeout) => {
-            tracing::error!(
-                limit_s = STOP_WAIT.as_secs(),
-                "FoundationDB's network thread did not end in time"
-            );
+        Network::Stopping | Network::Stopped => Err(OpenFoundationDbError::Stopped),
+        Network::NotStarted => {
+            let started = run(options);
+            *network = match &started {
+                Ok(()) => Network::Running(options.clone()),
+                Err(error) => Network::Failed(error.clone()),
+            };
+            started
         }
     }
 }
 
-fn run(options: &NetworkOptions) -> Result<Running, OpenFoundationDbError> {
+/// Stops the network thread and waits for its end. Nothing of FoundationDB works in this process afterwards. Does
+/// nothing if it does not run. False if it did not end in [`STOP_WAIT`].
+///
+/// Neither logs nor panics, for it runs where the thread's own state is gone.
+pub(super) fn stop() -> bool {
+    let mut network = network();
+    match &*network {
+        Network::Running(_) => *network = Network::Stopping,
+        Network::Stopping => {}
+        Network::NotStarted | Network::Failed(_) | Network::Stopped => return true,
+    }
+    CHANGED.notify_all();
+    let stopping = |network: &mut Network| matches!(network, Network::Stopping);
+    let waited = CHANGED.wait_timeout_while(network, STOP_WAIT, stopping);
+    !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+}
+
+fn run(options: &NetworkOptions) -> Result<(), OpenFoundationDbError> {
     let newest = get_max_api_version();
     if newest < API_VERSION {
         return Err(OpenFoundationDbError::ClientTooOld { newest });
     }
-    let network = |error| OpenFoundationDbError::network(error);
-    let builder = FdbApiBuilder::default().set_runtime_version(API_VERSION).build().map_err(network)?;
-    let (runner, wait) = apply(builder, options)?.build().map_err(network)?;
+    let library = OpenFoundationDbError::network;
+    let thread = |error: std::io::Error| OpenFoundationDbError::Thread(error.to_string());
+    let builder = FdbApiBuilder::default().set_runtime_version(API_VERSION).build().map_err(library)?;
+    let (runner, wait) = apply(builder, options)?.build().map_err(library)?;
     stop_at_exit()?;
-    let (alive, ended) = channel();
-    let thread = std::thread::Builder::new()
-        .name("fdb-network".to_owned())
-        .spawn(move || {
-            event_loop(runner);
-            drop(alive);
-        })
-        .map_err(|error| OpenFoundationDbError::Thread(error.to_string()))?;
+    let events = Builder::new().name("fdb-network".to_owned());
+    let events = events.spawn(move || event_loop(runner)).map_err(thread)?;
     let stop = wait.wait();
-    Ok(Running { options: options.clone(), stop, thread, ended })
+    let stopper = Builder::new().name("fdb-stop".to_owned());
+    stopper.spawn(move || stop_when_told(stop, events)).map(drop).map_err(thread)
 }
 
 /// Runs the event loop to its end.
@@ -121,6 +109,18 @@ fn event_loop(runner: NetworkRunner) {
     }
 }
 
+/// Waits until the network shall stop, stops it, and waits for its end.
+fn stop_when_told(stop: NetworkStop, events: JoinHandle<()>) {
+    let running = |network: &mut Network| !matches!(network, Network::Stopping);
+    drop(CHANGED.wait_while(network(), running).unwrap_or_else(PoisonError::into_inner));
+    if stop.stop().is_ok() {
+        // A panic of that thread was told by itself.
+        drop(events.join());
+        *network() = Network::Stopped;
+        CHANGED.notify_all();
+    }
+}
+
 /// Has the network thread stopped wherever the process exits: tests and errors at start never come to an
 /// orderly shutdown.
 #[allow(unsafe_code)]
@@ -128,9 +128,9 @@ fn stop_at_exit() -> Result<(), OpenFoundationDbError> {
     extern "C" fn at_exit() {
         stop();
     }
-    // SAFETY: `at_exit` is a function for the whole life of the process, takes nothing and does not unwind:
-    // `stop` does not panic, and if it did, the process would abort. It uses no thread-local state. The library
-    // was loaded before this call, so its own clean-up runs after ours.
+    // SAFETY: `at_exit` is a function for the whole life of the process, takes nothing and does not unwind
+    // (`stop` does not panic, and if it did, the process would abort). The client library was loaded before
+    // this call, so its own clean-up runs after ours.
     let refused = unsafe { libc::atexit(at_exit) } != 0;
     if refused {
         return Err(OpenFoundationDbError::Thread("no exit handler can be registered".to_owned()));

@@ -13,8 +13,8 @@ const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct FoundationDbOptions {
     /// The cluster file, which names the cluster's coordinators. The client library rewrites it when they change.
     pub cluster_file: PathBuf,
-    /// How long a transaction may take, from its first use on, at least 1 ms. Its reads fail with
-    /// [`crate::StoreError::TimedOut`] then.
+    /// How long a transaction may take, from its first read on, or else for its commit; at least 1 ms. It fails
+    /// with [`crate::StoreError::TimedOut`] then, or with [`crate::StoreError::Unknown`] if it was committing.
     pub transaction_timeout: Duration,
     /// Settings of the whole process.
     pub network: NetworkOptions,

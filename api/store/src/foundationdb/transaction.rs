@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use foundationdb::options::{ConflictRangeType, MutationType, StreamingMode};
+use foundationdb::options::{ConflictRangeType, MutationType, StreamingMode, TransactionOption};
 use foundationdb::{FdbError, FdbResult, RangeOption, Transaction};
 
 use super::database::Shared;
@@ -33,7 +33,7 @@ pub(super) struct FoundationDbTransaction {
 }
 
 enum Phase {
-    /// Not used yet: the client library's time limit begins with the first use, not here.
+    /// Not used yet, and so nothing of the client library.
     New,
     Open(Open),
     Used,
@@ -42,7 +42,23 @@ enum Phase {
 struct Open {
     transaction: Transaction,
     since: Instant,
+    /// When the time limit began to run: with the first read, or else with the commit.
+    limited: Option<Instant>,
     wrote: bool,
+}
+
+impl Open {
+    /// Starts the client library's time limit, unless it runs.
+    fn limit(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        if self.limited.is_none() {
+            // The library counts from the transaction's beginning. 0 would mean no limit.
+            let limit = (self.since.elapsed() + timeout).as_millis().max(1);
+            let limit = TransactionOption::Timeout(i32::try_from(limit).unwrap_or(i32::MAX));
+            self.transaction.set_option(limit).map_err(|error| Fault::from(error).during(Doing::Begin))?;
+            self.limited = Some(Instant::now());
+        }
+        Ok(())
+    }
 }
 
 impl FoundationDbTransaction {
@@ -67,7 +83,8 @@ impl FoundationDbTransaction {
         let mut phase = self.phase();
         if matches!(*phase, Phase::New) {
             let transaction = self.shared.begin()?;
-            *phase = Phase::Open(Open { transaction, since: Instant::now(), wrote: false });
+            let since = Instant::now();
+            *phase = Phase::Open(Open { transaction, since, limited: None, wrote: false });
         }
         match &mut *phase {
             Phase::Open(open) => {
@@ -82,18 +99,20 @@ impl FoundationDbTransaction {
     /// Refuses a transaction past its time limit, which the client library has ended by then. Known before
     /// asking, so that a transaction that idled too long is not mistaken for a cluster that is silent.
     fn check_age(&self, open: &Open) -> Result<(), StoreError> {
-        if open.since.elapsed() < self.shared.timeout {
+        if open.limited.is_none_or(|at| at.elapsed() < self.shared.timeout) {
             return Ok(());
         }
         Err(if self.answered.load(Ordering::Acquire) { StoreError::TooOld } else { StoreError::TimedOut })
     }
 
-    /// Waits for what a read returns.
-    async fn answer<T>(
+    /// Begins a read and waits for what it returns.
+    async fn read<T, F: Future<Output = FdbResult<T>>>(
         &self,
         doing: Doing,
-        future: impl Future<Output = FdbResult<T>>,
+        begin: impl FnOnce(&Transaction) -> F,
     ) -> Result<T, StoreError> {
+        let future =
+            self.with(|open| open.limit(self.shared.timeout).map(|()| begin(&open.transaction)))??;
         let answer = within(self.shared.patience(), doing, future).await?;
         self.answered.store(true, Ordering::Release);
         Ok(answer)
@@ -116,34 +135,35 @@ pub(super) async fn within<T, E: Into<FdbError>>(
 #[async_trait]
 impl BackendTransaction for FoundationDbTransaction {
     async fn read_version(&self) -> Result<Version, StoreError> {
-        let future = self.with(|open| open.transaction.get_read_version())?;
-        version(self.answer(Doing::ReadVersion, future).await?)
+        version(self.read(Doing::ReadVersion, Transaction::get_read_version).await?)
     }
 
     async fn get(&self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, StoreError> {
-        let future = self.with(|open| open.transaction.get(key, mode == ReadMode::Snapshot))?;
-        let value = self.answer(Doing::ReadKey, future).await?;
+        let snapshot = mode == ReadMode::Snapshot;
+        let value = self.read(Doing::ReadKey, |transaction| transaction.get(key, snapshot)).await?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
-        let RangeRead { mut begin, mut end, limit, reverse, mode } = read;
+        let RangeRead { mut begin, mut end, limit, reverse, mode } = read.clone();
+        // Up to 7.1 at least, the client library counts all of a range as read backwards, even where it stopped
+        // at a limit. So it shall count nothing, and is told afterwards.
+        let snapshot = mode == ReadMode::Snapshot || reverse;
         let mut page = RangePage { rows: Vec::new(), more: false };
         let mut bytes = 0;
         // A page takes one round but for answers that the client library ends early.
         while begin < end {
-            let future = self.with(|open| {
-                let option = RangeOption {
-                    limit: Some(limit.saturating_sub(page.rows.len()).max(1)),
-                    target_bytes: PAGE_BYTES - bytes,
-                    // Both limits as given, and the client library fetches until one is met.
-                    mode: StreamingMode::Exact,
-                    reverse,
-                    ..RangeOption::from((begin.as_slice(), end.as_slice()))
-                };
-                open.transaction.get_range(&option, 1, mode == ReadMode::Snapshot)
-            })?;
-            let values = self.answer(Doing::ReadRange, future).await?;
+            let option = RangeOption {
+                limit: Some(limit.saturating_sub(page.rows.len()).max(1)),
+                target_bytes: PAGE_BYTES - bytes,
+                // Both limits as given, and the client library fetches until one is met.
+                mode: StreamingMode::Exact,
+                reverse,
+                ..RangeOption::from((begin.as_slice(), end.as_slice()))
+            };
+            let values = self
+                .read(Doing::ReadRange, |transaction| transaction.get_range(&option, 1, snapshot))
+                .await?;
             for value in values.iter() {
                 bytes += value.key().len() + value.value().len();
                 page.rows
@@ -166,6 +186,10 @@ impl BackendTransaction for FoundationDbTransaction {
             } else {
                 begin = [last.key(), &[0]].concat();
             }
+        }
+        if reverse && mode == ReadMode::Serializable {
+            let last = page.rows.last().filter(|_| page.more);
+            self.add_read_conflict(last.map_or(&read.begin, |row| &row.key), &read.end)?;
         }
         Ok(page)
     }
@@ -191,7 +215,7 @@ impl BackendTransaction for FoundationDbTransaction {
     }
 
     async fn commit(&self) -> Result<Option<Committed>, StoreError> {
-        let open = match std::mem::replace(&mut *self.phase(), Phase::Used) {
+        let mut open = match std::mem::replace(&mut *self.phase(), Phase::Used) {
             Phase::Used => return Err(StoreError::Used),
             Phase::New => return Ok(None),
             Phase::Open(open) => open,
@@ -200,6 +224,7 @@ impl BackendTransaction for FoundationDbTransaction {
         let _commits = self.shared.commits.try_read().map_err(|_| StoreError::Closed)?;
         self.shared.check_open()?;
         self.check_age(&open)?;
+        open.limit(self.shared.timeout)?;
         let Open { transaction, wrote, .. } = open;
         let doing = if wrote { Doing::Commit } else { Doing::CommitReads };
         // It must be asked for before the commit, and is answered after.

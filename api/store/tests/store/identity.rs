@@ -81,7 +81,12 @@ async fn keys_of_another_kind_are_refused_and_left_alone() {
             let error = claim(&fixture.store, &Keyspace::new(ROOT)).await.unwrap_err();
             assert!(matches!(error, ClaimError::Foreign { .. }), "{error:?}");
             let text = error.to_string();
-            assert!(text.contains("another [store] root") && text.contains("\\x02test\\x00"), "{text}");
+            assert!(
+                text.contains("`test`")
+                    && text.contains("another [store] root")
+                    && text.contains("\\x02test\\x00"),
+                "{text}"
+            );
             assert_eq!(everything(&fixture).await, before);
         }
     }

@@ -10,6 +10,8 @@ mod disk_full;
 mod dump;
 mod embedded;
 mod faults;
+#[cfg(feature = "foundationdb")]
+mod foundationdb;
 mod identity;
 mod inspect;
 mod limits;
