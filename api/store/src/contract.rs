@@ -104,7 +104,9 @@ pub enum Mutation {
         operand: Bytes,
     },
     /// Sets a key that carries the transaction's [`Versionstamp`]. Until the commit nobody knows the key: a
-    /// read that could meet it fails with [`StoreError::Unreadable`], and so does the commit after such a read.
+    /// read that could meet it fails with [`StoreError::Unreadable`], and so does the commit after such a read. A later clear takes it back if it
+    /// covers the key with the lowest stamp the transaction could get: one above its read version if it has one by
+    /// then, else zero. So take the read version before appending to a log that the same transaction trims.
     SetVersionstampedKey {
         /// The key, with [`VERSIONSTAMP_BYTES`] bytes of any content at `offset`.
         key: Vec<u8>,
@@ -279,7 +281,8 @@ pub trait BackendTransaction: Send + Sync {
     /// Buffers a write.
     fn mutate(&self, mutation: Mutation) -> Result<(), StoreError>;
 
-    /// Adds a range to what is checked at commit, as if it had been read.
+    /// Adds a range to what is checked at commit, as if it had been read: without what the transaction has set
+    /// or cleared itself before.
     fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError>;
 
     /// Watches a key from the value it has now, with this transaction's own writes; counts as a read of it.

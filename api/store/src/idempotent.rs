@@ -1,8 +1,8 @@
 //! Transactions that must not happen twice although a commit's result may be lost.
 //!
-//! Each attempt writes a marker, a unique key, in the transaction itself. After an unknown result the next
-//! attempt looks for it first, with a read that is checked at commit: so either the marker is there and the
-//! work is done, or this attempt and the lost one cannot both commit.
+//! Each attempt writes a marker, a unique key, in the transaction itself, and counts it as read. After an unknown
+//! result the next attempt looks for it first: so either the marker is there and the work is done, or this
+//! attempt and the lost one, which may still be on its way, cannot both commit.
 
 use std::future::Future;
 
@@ -100,6 +100,11 @@ impl Store {
         let value = attempt(transaction.clone()).await?;
         // An attempt that only read has nothing that could happen twice.
         if transaction.has_writes() {
+            // Counted as read, so that this attempt cannot commit after a later one, should it be on its way
+            // until then. (A later one has really read it.)
+            let mut after = marker.key.as_ref().to_vec();
+            after.push(0);
+            transaction.add_read_conflict(marker.key.as_ref(), &after)?;
             let number = Bytes::copy_from_slice(&number.to_be_bytes());
             transaction.set(marker.key.clone(), number)?;
             transaction.clear_range(marker.expired.begin.clone(), marker.expired.end.clone())?;

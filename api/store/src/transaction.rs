@@ -119,7 +119,8 @@ impl Transaction {
         self.noted(self.inner.backend.watch(key).await)
     }
 
-    /// Adds a range to what is checked at commit, as if it had been read.
+    /// Adds a range to what is checked at commit, as if it had been read: without what this transaction has set
+    /// or cleared itself before.
     pub fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
         self.account(limits::check_range(begin, end).map(|()| limits::range_bytes(begin, end)))?;
         self.inner.backend.add_read_conflict(begin, end)

@@ -184,7 +184,10 @@ impl BackendTransaction for EmbeddedTransaction {
     }
 
     fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
-        self.state()?.reads.insert(KeyRange::new(begin, end));
+        let mut state = self.state()?;
+        for part in state.writes.unknown_parts(KeyRange::new(begin, end)) {
+            state.reads.insert(part);
+        }
         Ok(())
     }
 

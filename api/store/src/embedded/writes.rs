@@ -29,6 +29,16 @@ pub(super) enum Own {
     Steps(Vec<Step>),
 }
 
+impl Own {
+    /// True if the outcome does not depend on the stored value.
+    fn is_known(&self) -> bool {
+        match self {
+            Self::Value(_) => true,
+            Self::Steps(steps) => matches!(steps.first(), Some(Step::Stamp(..))),
+        }
+    }
+}
+
 /// One write to a key whose outcome is only known at the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -41,6 +51,7 @@ pub(super) enum Step {
 /// A key that is made at the commit.
 #[derive(Debug)]
 pub(super) struct StampedKey {
+    /// The key with the lowest stamp it can get. What clears this key takes the write back, as in FoundationDB.
     key: Vec<u8>,
     offset: usize,
     pub(super) value: Bytes,
@@ -86,9 +97,10 @@ impl Writes {
             Mutation::ClearRange { begin, end } => self.clear(begin, end),
             Mutation::Atomic { key, op, operand } => self.atomic(key, op, operand),
             Mutation::SetVersionstampedKey { key, offset, value } => {
-                let stamped = StampedKey { key, offset, value };
+                let mut stamped = StampedKey { key, offset, value };
                 let lowest = Versionstamp::new(Version(read_version.map_or(0, |version| version.0 + 1)), 0);
-                let begin = stamped.placed(&lowest);
+                stamped.key = stamped.placed(&lowest);
+                let begin = stamped.key.clone();
                 let mut end = stamped.placed(&Versionstamp([0xff; VERSIONSTAMP_BYTES]));
                 end.push(0);
                 self.unreadable.insert(KeyRange { begin, end });
@@ -110,11 +122,7 @@ impl Writes {
         for key in gone {
             self.set.remove(&key);
         }
-        let lowest = Versionstamp::new(Version(0), 0);
-        self.stamped.retain(|stamped| {
-            let key = stamped.placed(&lowest);
-            key < begin || key >= end
-        });
+        self.stamped.retain(|stamped| stamped.key < begin || stamped.key >= end);
         self.unreadable.remove(&begin, &end);
         self.cleared.insert(KeyRange { begin, end });
     }
@@ -170,7 +178,7 @@ impl Writes {
         }
         let bounds = (Bound::Included(range.begin.as_slice()), Bound::Excluded(range.end.as_slice()));
         for (key, own) in self.set.range::<[u8], _>(bounds) {
-            if matches!(own, Own::Value(_)) {
+            if own.is_known() {
                 known.insert(KeyRange::point(key));
             }
         }

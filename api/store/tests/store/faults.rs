@@ -1,192 +1,271 @@
-//! Work that must not happen twice, over a backend whose commits lose their answers.
+//! Work that must not happen twice, and records that must agree, over a backend that fails.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use coditect_auth::{Entropy, SeededEntropy};
-use coditect_store::contract::{
-    Backend, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Watch,
-};
+use coditect_auth::{Entropy, ManualClock, SeededEntropy};
+use coditect_store::contract::Backend;
 use coditect_store::{
-    Client, Embedded, EmbeddedOptions, Keyspace, RegistrationError, RetryPolicy, Rotated, Store, StoreError,
-    SystemMonotonicClock,
+    Client, Embedded, EmbeddedOptions, Keyspace, RegistrationError, Repositories, RetryPolicy, Rotated,
+    Store, StoreError, SystemMonotonicClock, Transaction,
 };
+use futures::future::join_all;
+use futures::{StreamExt, stream};
 
-use crate::support::{NOW, login, registration, repositories, value};
+use crate::faulty::{Fate, Faults, Faulty, ROUGH};
+use crate::seeds::{reproduce, seeds};
+use crate::support::{NOW, login, registration, value};
+use crate::workload;
 
-/// What happens to the next commits, two bits each: 0 nothing, 1 lost after it happened, 2 lost and did not
-/// happen, 3 a conflict.
-struct Faulty {
-    inner: Embedded,
-    plan: Arc<AtomicU32>,
-}
+/// Plans or seeds at work at a time: their commits share fsyncs.
+const AT_ONCE: usize = 32;
 
-struct FaultyTransaction {
-    inner: Box<dyn BackendTransaction>,
-    plan: Arc<AtomicU32>,
-}
-
-#[async_trait]
-impl Backend for Faulty {
-    fn name(&self) -> &'static str {
-        "faulty"
-    }
-
-    fn begin(&self) -> Box<dyn BackendTransaction> {
-        Box::new(FaultyTransaction { inner: self.inner.begin(), plan: Arc::clone(&self.plan) })
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-}
-
-#[async_trait]
-impl BackendTransaction for FaultyTransaction {
-    async fn read_version(&self) -> Result<Version, StoreError> {
-        self.inner.read_version().await
-    }
-
-    async fn get(&self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, StoreError> {
-        self.inner.get(key, mode).await
-    }
-
-    async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
-        self.inner.range(read).await
-    }
-
-    fn mutate(&self, mutation: Mutation) -> Result<(), StoreError> {
-        self.inner.mutate(mutation)
-    }
-
-    fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
-        self.inner.add_read_conflict(begin, end)
-    }
-
-    async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError> {
-        self.inner.watch(key).await
-    }
-
-    async fn commit(&self) -> Result<Option<Committed>, StoreError> {
-        let plan = self.plan.load(Ordering::SeqCst);
-        self.plan.store(plan >> 2, Ordering::SeqCst);
-        match plan & 3 {
-            1 => {
-                self.inner.commit().await?;
-                Err(StoreError::Unknown)
-            }
-            2 => Err(StoreError::Unknown),
-            3 => Err(StoreError::Conflict),
-            _ => self.inner.commit().await,
-        }
-    }
-}
-
+/// One embedded store, and any number of faulty ways to it.
 struct Rig {
     _dir: tempfile::TempDir,
-    store: Store,
-    plan: Arc<AtomicU32>,
+    backend: Arc<dyn Backend>,
     entropy: Arc<SeededEntropy>,
+    /// Without faults.
+    store: Store,
 }
 
-fn rig() -> Rig {
-    let dir = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions::new(dir.path().join("s.redb"));
-    let inner = Embedded::open(&options, Arc::new(SystemMonotonicClock::new())).unwrap();
-    let plan = Arc::new(AtomicU32::new(0));
-    let entropy = Arc::new(SeededEntropy::new(3));
-    let backend = Faulty { inner, plan: Arc::clone(&plan) };
-    Rig { _dir: dir, store: Store::new(Arc::new(backend), entropy.clone()), plan, entropy }
+/// One faulty way.
+struct Way {
+    store: Store,
+    faults: Arc<Faults>,
+    keys: Keyspace,
+    repositories: Repositories,
 }
 
-/// Every sequence of four faults.
-const PLANS: u32 = 256;
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions::new(dir.path().join("s.redb"));
+        let backend = Embedded::open(&options, Arc::new(SystemMonotonicClock::new())).unwrap();
+        let backend: Arc<dyn Backend> = Arc::new(backend);
+        let entropy = Arc::new(SeededEntropy::new(3));
+        let store = Store::new(Arc::clone(&backend), entropy.clone());
+        Self { _dir: dir, backend, entropy, store }
+    }
+
+    /// A way with repositories of its own, below `root`.
+    fn way(&self, root: &str) -> Way {
+        let (backend, faults) = Faulty::over(Arc::clone(&self.backend));
+        let store = Store::new(Arc::new(backend), self.entropy.clone());
+        let keys = Keyspace::new(root);
+        let clock = Arc::new(ManualClock::new(NOW));
+        let repositories = Repositories::new(store.clone(), keys.clone(), clock, self.entropy.clone());
+        Way { store, faults, keys, repositories }
+    }
+
+    /// Fails if records and indexes disagree anywhere below a root.
+    async fn assert_clean(&self, keys: &Keyspace, context: &str) {
+        let report = self.store.verify(keys, |_| ()).await.unwrap();
+        assert!(report.is_clean(), "{:#?}, {context}", report.problems);
+    }
+}
+
+impl Way {
+    async fn once<T, F>(&self, rig: &Rig, work: impl Fn(Transaction) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let policy = RetryPolicy { first_backoff: std::time::Duration::ZERO, ..RetryPolicy::default() };
+        let marker = self.keys.marker(NOW * 1000, rig.entropy.uuid());
+        self.store.run_once(&policy, &marker, work).await
+    }
+}
+
+/// Adds one to a number, with a read.
+async fn count(t: Transaction, key: &str) -> Result<u64, StoreError> {
+    let n = number(t.get(key).await?) + 1;
+    t.set(key, Bytes::copy_from_slice(&n.to_le_bytes()))?;
+    Ok(n)
+}
+
+fn number(value: Option<Bytes>) -> u64 {
+    value.map_or(0, |bytes| u64::from_le_bytes(bytes.as_ref().try_into().unwrap()))
+}
+
+/// Every sequence of four fates.
+const PLANS: u32 = Fate::KINDS.pow(4);
 
 #[tokio::test]
 async fn a_counter_counts_once_whatever_happens_to_the_commits() {
-    let r = rig();
-    let keys = Keyspace::new("test");
-    let policy = RetryPolicy { first_backoff: std::time::Duration::ZERO, ..RetryPolicy::default() };
-    for plan in 0..PLANS {
-        let marker = keys.marker(NOW * 1000, r.entropy.uuid());
-        r.plan.store(plan, Ordering::SeqCst);
-        let counted = r
-            .store
-            .run_once(&policy, &marker, |t| async move {
-                let n: u32 = match t.get("n").await? {
-                    Some(bytes) => std::str::from_utf8(&bytes).unwrap().parse().unwrap(),
-                    None => 0,
-                };
-                t.set("n", (n + 1).to_string())?;
-                Ok::<_, StoreError>(n + 1)
-            })
-            .await
-            .unwrap();
-        r.plan.store(0, Ordering::SeqCst);
-        assert_eq!(counted, plan + 1, "the value of the attempt that committed, plan {plan:08b}");
-        assert_eq!(value(&r.store, "n").await.unwrap(), (plan + 1).to_string(), "plan {plan:08b}");
-    }
+    let rig = &Rig::new();
+    let plans = stream::iter(0..PLANS);
+    plans
+        .for_each_concurrent(AT_ONCE, |plan| async move {
+            let way = rig.way("test");
+            let (fates, key) = (Fate::plan(plan), &format!("n{plan}"));
+            way.faults.plan(fates.clone());
+            let counted = way.once(rig, |t| count(t, key)).await.unwrap();
+            assert_eq!(counted, 1, "the value of the attempt that committed, {fates:?}");
+            way.faults.stop().await;
+            assert_eq!(number(rig.store.begin().get(key).await.unwrap()), 1, "{fates:?}");
+        })
+        .await;
+}
+
+/// Nothing but the marker makes these attempts conflict with each other.
+#[tokio::test]
+async fn a_counter_that_is_not_read_counts_once_too() {
+    let rig = &Rig::new();
+    let plans = stream::iter(0..PLANS);
+    plans
+        .for_each_concurrent(AT_ONCE, |plan| async move {
+            let way = rig.way("test");
+            let (fates, key) = (Fate::plan(plan), &format!("n{plan}"));
+            way.faults.plan(fates.clone());
+            way.once(rig, |t| async move { t.add(key.as_str(), 1) }).await.unwrap();
+            way.faults.stop().await;
+            assert_eq!(number(rig.store.begin().get(key).await.unwrap()), 1, "{fates:?}");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn counters_count_once_on_a_rough_backend() {
+    const TASKS: usize = 3;
+    const EACH: usize = 8;
+    let rig = &Rig::new();
+    let seeds = seeds(200);
+    let injected = stream::iter(&seeds)
+        .map(|&seed| async move {
+            let way = &rig.way("test");
+            let (read, blind) = (&format!("read{seed}"), &format!("blind{seed}"));
+            way.faults.seed(seed, ROUGH);
+            let tasks = (0..TASKS).map(|_| async move {
+                for _ in 0..EACH {
+                    way.once(rig, |t| count(t, read)).await.unwrap();
+                    way.once(rig, |t| async move { t.add(blind.as_str(), 1) }).await.unwrap();
+                }
+            });
+            join_all(tasks).await;
+            way.faults.stop().await;
+            for key in [read, blind] {
+                let counted = number(rig.store.begin().get(key).await.unwrap());
+                assert_eq!(counted, (TASKS * EACH) as u64, "{key}, {}", reproduce(seed, "faults::"));
+            }
+            way.faults.injected()
+        })
+        .buffer_unordered(AT_ONCE)
+        .fold(0, |sum, injected| async move { sum + injected })
+        .await;
+    println!("{} seeds, {injected} faults", seeds.len());
+    assert!(injected > seeds.len(), "it was not rough");
 }
 
 #[tokio::test]
 async fn an_unknown_result_is_reported_where_nothing_makes_a_retry_safe() {
-    let r = rig();
-    r.plan.store(1, Ordering::SeqCst);
+    let rig = Rig::new();
+    let way = rig.way("test");
+    way.faults.plan([Fate::AnswerLost]);
     let result: Result<(), StoreError> =
-        r.store.run(&RetryPolicy::default(), |t| async move { t.set("k", "v") }).await;
+        way.store.run(&RetryPolicy::default(), |t| async move { t.set("k", "v") }).await;
     let error = result.unwrap_err();
     assert!(matches!(error, StoreError::Unknown) && error.maybe_committed());
-    assert_eq!(value(&r.store, "k").await.as_deref(), Some("v"));
+    assert_eq!(value(&rig.store, "k").await.as_deref(), Some("v"));
 }
 
 #[tokio::test]
 async fn a_lost_fate_is_reported_when_attempts_run_out() {
-    let r = rig();
-    let marker = Keyspace::new("test").marker(NOW * 1000, r.entropy.uuid());
+    let rig = Rig::new();
+    let way = rig.way("test");
+    let marker = way.keys.marker(NOW * 1000, rig.entropy.uuid());
     let policy = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
-    r.plan.store(0b11_10, Ordering::SeqCst);
+    way.faults.plan([Fate::RequestLost, Fate::Refused(StoreError::Conflict)]);
     let result: Result<(), StoreError> =
-        r.store.run_once(&policy, &marker, |t| async move { t.set("k", "v") }).await;
+        way.store.run_once(&policy, &marker, |t| async move { t.set("k", "v") }).await;
     assert!(matches!(result, Err(StoreError::Unknown)), "{result:?}");
 }
 
 #[tokio::test]
 async fn registration_and_rotation_happen_once() {
-    let r = rig();
-    let repositories = repositories(r.store.clone(), &r.entropy);
-    for plan in 0..64 {
-        let registration = registration(&*r.entropy, &format!("u{plan}@example.com"));
-        r.plan.store(plan, Ordering::SeqCst);
-        repositories.users().register(&registration).await.unwrap();
-        let again = crate::support::registration(&*r.entropy, &format!("u{plan}@example.com"));
-        let second = repositories.users().register(&again).await;
-        assert!(matches!(second, Err(RegistrationError::EmailTaken)), "plan {plan:06b}");
+    let rig = Rig::new();
+    let way = rig.way("test");
+    let (users, auth) = (way.repositories.users(), way.repositories.auth_sessions());
+    for plan in 0..Fate::KINDS.pow(3) {
+        let fates = Fate::plan(plan);
+        let address = format!("u{plan}@example.com");
+        let new = registration(&*rig.entropy, &address);
+        way.faults.plan(fates.clone());
+        users.register(&new).await.unwrap();
+        let second = users.register(&registration(&*rig.entropy, &address)).await;
+        assert!(matches!(second, Err(RegistrationError::EmailTaken)), "{fates:?}");
 
-        r.plan.store(plan, Ordering::SeqCst);
-        let first = registration.auth_session.id;
-        let auth = repositories.auth_sessions();
+        way.faults.plan(fates.clone());
+        let first = new.auth_session.id;
         let rotated = auth.rotate(first, 10, NOW + 1, &Client::default()).await.unwrap();
-        r.plan.store(0, Ordering::SeqCst);
-        let Rotated::Issued(next) = rotated else { panic!("plan {plan:06b}: {rotated:?}") };
+        way.faults.stop().await;
+        let Rotated::Issued(next) = rotated else { panic!("{fates:?}: {rotated:?}") };
         let (old, family) = auth.find(first).await.unwrap().unwrap();
-        assert_eq!(old.rotated.unwrap().successor, next.id, "plan {plan:06b}");
+        assert_eq!(old.rotated.unwrap().successor, next.id, "{fates:?}");
         assert!(auth.find(next.id).await.unwrap().unwrap().0.rotated.is_none());
         assert_eq!(family.revoked_at, None);
     }
+    rig.assert_clean(&way.keys, "in the end").await;
 }
 
 #[tokio::test]
 async fn a_login_whose_answer_was_lost_is_one_login() {
-    let r = rig();
-    let repositories = repositories(r.store.clone(), &r.entropy);
-    let session = login(&*r.entropy, r.entropy.uuid(), r.entropy.uuid());
-    r.plan.store(0b01_11_01, Ordering::SeqCst);
-    repositories.auth_sessions().create(&session, NOW).await.unwrap();
-    assert_eq!(repositories.auth_sessions().find(session.id).await.unwrap().unwrap().0, session);
+    let rig = Rig::new();
+    let way = rig.way("test");
+    let session = login(&*rig.entropy, rig.entropy.uuid(), rig.entropy.uuid());
+    way.faults.plan([Fate::AnswerLost, Fate::Refused(StoreError::Conflict), Fate::AnswerLost]);
+    let auth = way.repositories.auth_sessions();
+    auth.create(&session, NOW).await.unwrap();
+    assert_eq!(auth.find(session.id).await.unwrap().unwrap().0, session);
+}
+
+#[tokio::test]
+async fn no_user_is_registered_twice_on_a_rough_backend() {
+    const ADDRESSES: usize = 3;
+    let rig = &Rig::new();
+    stream::iter(seeds(100))
+        .for_each_concurrent(AT_ONCE, |seed| async move {
+            let context = &reproduce(seed, "faults::");
+            let way = &rig.way(&format!("seed{seed}"));
+            way.faults.seed(seed, ROUGH);
+            let attempts = (0..ADDRESSES * 3).map(|attempt| async move {
+                let address = format!("u{}@example.com", attempt % ADDRESSES);
+                let new = registration(&*rig.entropy, &address);
+                match way.repositories.users().register(&new).await {
+                    Ok(()) => Some((address, new.user.id)),
+                    Err(RegistrationError::EmailTaken) => None,
+                    Err(error) => panic!("{error}, {context}"),
+                }
+            });
+            let won: Vec<_> = join_all(attempts).await.into_iter().flatten().collect();
+            way.faults.stop().await;
+            let addresses: HashSet<_> = won.iter().map(|(address, _)| address).collect();
+            assert_eq!((addresses.len(), won.len()), (ADDRESSES, ADDRESSES), "{context}");
+            for (address, id) in &won {
+                let found = way.repositories.users().by_email(address).await.unwrap().unwrap();
+                assert_eq!(found.id, *id, "{context}");
+            }
+            let report = rig.store.verify(&way.keys, |_| ()).await.unwrap();
+            assert!(report.is_clean(), "{:#?}, {context}", report.problems);
+            assert_eq!(report.families["users"], ADDRESSES as u64, "{context}");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn no_index_is_orphaned_on_a_rough_backend() {
+    let rig = &Rig::new();
+    let seeds = seeds(100);
+    stream::iter(&seeds)
+        .for_each_concurrent(AT_ONCE, |&seed| async move {
+            let context = reproduce(seed, "faults::");
+            let way = &rig.way(&format!("seed{seed}"));
+            way.faults.seed(seed, ROUGH);
+            let done = workload::run(&way.repositories, seed).await;
+            assert!(done > 20, "only {done} steps did anything, {context}");
+            assert!(way.faults.injected() > 0, "it was not rough, {context}");
+            way.faults.stop().await;
+            rig.assert_clean(&way.keys, &context).await;
+        })
+        .await;
 }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coditect_auth::{AuthSession, Entropy, ManualClock, SeededEntropy};
-use coditect_store::contract::RangeRead;
 use coditect_store::records::{FIRST_VERSION, Role, Session, Tenant, User, UserStatus};
 use coditect_store::{
     Embedded, EmbeddedOptions, Keyspace, ManualMonotonicClock, Registration, Repositories, Store, StoreError,
-    Transaction,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -74,12 +72,6 @@ pub(crate) async fn value(store: &Store, key: &str) -> Option<String> {
 
 pub(crate) fn text(value: Option<Bytes>) -> Option<String> {
     value.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
-}
-
-/// The keys a range read returns.
-pub(crate) async fn keys(transaction: &Transaction, read: RangeRead) -> Vec<String> {
-    let page = transaction.range(read).await.unwrap();
-    page.rows.into_iter().map(|row| String::from_utf8(row.key).unwrap()).collect()
 }
 
 pub(crate) fn assert_conflict(result: Result<Option<coditect_store::contract::Committed>, StoreError>) {
