@@ -30,8 +30,8 @@ struct Meter {
     writes: bool,
     /// How many of its keys carry a versionstamp and a number.
     numbered: u16,
-    /// Whether a read met what cannot be read before the commit.
-    unreadable: bool,
+    /// What the first read that failed did so with.
+    failed_read: Option<StoreError>,
     spoiled: Option<StoreError>,
 }
 
@@ -135,8 +135,8 @@ impl Transaction {
             if let Some(error) = &meter.spoiled {
                 return Err(error.clone());
             }
-            if meter.unreadable {
-                return Err(StoreError::Unreadable);
+            if let Some(error) = &meter.failed_read {
+                return Err(error.clone());
             }
         }
         self.inner.backend.commit().await
@@ -164,8 +164,8 @@ impl Transaction {
     /// Passes on what a read returned. After one that was unreadable nothing commits: so it is on FoundationDB,
     /// whose commit waits for every read and fails as they do.
     fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::Unreadable) = &read {
-            self.meter().unreadable = true;
+        if let Err(error) = &read {
+            self.meter().failed_read.get_or_insert_with(|| error.clone());
         }
         read
     }

@@ -177,6 +177,8 @@ impl From<UpdateError> for ApiError {
             UpdateError::NotFound => Self::NotFound,
             UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
             UpdateError::Taken => Self::Taken,
+            // The API has no files yet.
+            UpdateError::NoContent => Self::NotFound,
             UpdateError::Store(error) => error.into(),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::digest::Output;
 use sha2::{Digest, Sha256};
 
@@ -41,6 +42,18 @@ impl FromStr for BlobHash {
     }
 }
 
+impl Serialize for BlobHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BlobHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 impl fmt::Display for BlobHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -65,5 +78,9 @@ mod tests {
         assert_eq!(text.parse(), Ok(BlobHash::of(b"abc")));
         assert_eq!("ba78".parse::<BlobHash>(), Err(MalformedHash));
         assert_eq!("x".repeat(64).parse::<BlobHash>(), Err(MalformedHash));
+        let json = serde_json::to_value(BlobHash::of(b"abc")).ok();
+        assert_eq!(json.as_ref().and_then(|json| json.as_str()), Some(text));
+        assert_eq!(json.and_then(|json| serde_json::from_value(json).ok()), Some(BlobHash::of(b"abc")));
+        assert!(serde_json::from_str::<BlobHash>("\"00\"").is_err());
     }
 }

@@ -17,6 +17,9 @@ pub enum UpdateError {
     /// Another record has the name, address, path or id.
     #[error("another record has this name already")]
     Taken,
+    /// The tenant has no blob with the file's content: upload it anew.
+    #[error("the content is not stored")]
+    NoContent,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

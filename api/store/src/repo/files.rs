@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::indexed::{IndexEntry, Indexed, Versioned, change, expect, replace, unpack_value};
 use super::page::{load_all, name_page};
 use super::{Context, Page, UpdateError, load, sessions};
+use crate::blobs::{BlobError, add_reference, remove_reference};
 use crate::contract::{RangeRead, ReadMode};
 use crate::error::StoreError;
 use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
@@ -33,7 +34,8 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     ///
-    /// [`UpdateError::NotFound`] if there is no such workspace.
+    /// [`UpdateError::NotFound`] if there is no such workspace; [`UpdateError::NoContent`] if the tenant has no blob
+    /// with the content.
     pub async fn put(
         &self,
         tenant: Uuid,
@@ -65,7 +67,7 @@ impl<'a> Files<'a> {
                         updated_at: now,
                         version: FIRST_VERSION,
                     };
-                    write(&transaction, keys, scope, None, Some(&new)).await?;
+                    write(&transaction, keys, scope, None, Some(&new), now).await?;
                     return Ok(new);
                 };
                 let new = change(&transaction, keys, scope, &old, |file| {
@@ -75,7 +77,7 @@ impl<'a> Files<'a> {
                     }
                 })
                 .await?;
-                move_reference(&transaction, scope, Some(&old), Some(&new))?;
+                move_reference(&transaction, scope, Some(&old), Some(&new), now).await?;
                 Ok(new)
             })
             .await
@@ -133,7 +135,7 @@ impl<'a> Files<'a> {
                     return Ok(old);
                 }
                 if replaced && let Some(other) = find(&transaction, scope, session, to).await? {
-                    write(&transaction, keys, scope, Some(&other), None).await?;
+                    write(&transaction, keys, scope, Some(&other), None, now).await?;
                 }
                 change(&transaction, keys, scope, &old, |file| {
                     to.clone_into(&mut file.path);
@@ -154,11 +156,12 @@ impl<'a> Files<'a> {
     ) -> Result<File, UpdateError> {
         let keys = &self.context.keys;
         let scope = &keys.tenant(tenant);
+        let now = self.context.clock.now_millis();
         self.context
             .once(|transaction| async move {
                 let old = find(&transaction, scope, session, path).await?.ok_or(UpdateError::NotFound)?;
                 expect(&old, expected)?;
-                write(&transaction, keys, scope, Some(&old), None).await?;
+                write(&transaction, keys, scope, Some(&old), None, now).await?;
                 Ok(old)
             })
             .await
@@ -215,22 +218,27 @@ fn reference(scope: &TenantScope, file: &File) -> Key {
     scope.key(TenantFamily::BlobReferences, &(file.content.sha256.0.as_slice(), file.id))
 }
 
-/// Lets a file hold on to its content, and let go of what it held before. Nothing else here writes references.
-fn move_reference(
+/// Lets a file hold on to its content, and let go of what it held before, at `now` (Unix milliseconds).
+async fn move_reference(
     transaction: &Transaction,
     scope: &TenantScope,
     old: Option<&File>,
     new: Option<&File>,
-) -> Result<(), StoreError> {
-    let (old, new) = (old.map(|file| reference(scope, file)), new.map(|file| reference(scope, file)));
+    now: i64,
+) -> Result<(), UpdateError> {
+    let held = |file: &File| (file.content.sha256, file.id);
+    let (old, new) = (old.map(held), new.map(held));
     if old == new {
         return Ok(());
     }
-    if let Some(old) = old {
-        transaction.clear(old)?;
+    if let Some((hash, file)) = new {
+        add_reference(transaction, scope, &hash, file).await.map_err(|error| match error {
+            BlobError::Store(error) => UpdateError::Store(error),
+            _ => UpdateError::NoContent,
+        })?;
     }
-    if let Some(new) = new {
-        transaction.set(new, bytes::Bytes::new())?;
+    if let Some((hash, file)) = old {
+        remove_reference(transaction, scope, &hash, file, now).await?;
     }
     Ok(())
 }
@@ -242,9 +250,10 @@ async fn write(
     scope: &TenantScope,
     old: Option<&File>,
     new: Option<&File>,
+    now: i64,
 ) -> Result<(), UpdateError> {
     replace(transaction, keys, scope, old, new).await?;
-    Ok(move_reference(transaction, scope, old, new)?)
+    move_reference(transaction, scope, old, new, now).await
 }
 
 async fn find(
@@ -266,6 +275,7 @@ pub(super) async fn remove_some(
     keys: &Keyspace,
     scope: &TenantScope,
     session: Uuid,
+    now: i64,
 ) -> Result<bool, UpdateError> {
     let span = scope.span(TenantFamily::FilesByPath, &(session,));
     let read = RangeRead {
@@ -279,7 +289,7 @@ pub(super) async fn remove_some(
     let ids = entries.rows.iter().map(|row| file_id(&row.value)).collect::<Result<Vec<_>, _>>()?;
     let files: Vec<File> = load_all(transaction, ids.iter().map(|id| key(scope, *id))).await?;
     for file in &files {
-        write(transaction, keys, scope, Some(file), None).await?;
+        write(transaction, keys, scope, Some(file), None, now).await?;
     }
     Ok(!entries.more)
 }

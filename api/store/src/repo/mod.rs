@@ -35,6 +35,7 @@ pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
 pub use self::users::{Registration, RegistrationError, Users};
+use crate::blobs::Blobs;
 use crate::contract::{RangeRead, ReadMode};
 use crate::error::{StoreError, TransactionError};
 use crate::idempotent::Marker;
@@ -120,6 +121,12 @@ impl Repositories {
     /// Which workspace has which pod.
     pub fn pods(&self) -> Pods<'_> {
         Pods::new(&self.context)
+    }
+
+    /// The contents of files.
+    pub fn blobs(&self) -> Blobs {
+        let Context { store, keys, clock, entropy, .. } = &*self.context;
+        Blobs::new(store.clone(), keys.clone(), Arc::clone(clock), Arc::clone(entropy))
     }
 
     /// The store below, to close it.

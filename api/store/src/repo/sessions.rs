@@ -172,12 +172,13 @@ impl<'a> Sessions<'a> {
             .context
             .once(|transaction| async move { hide(&transaction, keys, scope, user, id, expected).await })
             .await?;
+        let now = self.context.clock.now_millis();
         let mut all = false;
         while !all {
             all = self
                 .context
                 .once(|transaction| async move {
-                    let all = files::remove_some(&transaction, keys, scope, id).await?;
+                    let all = files::remove_some(&transaction, keys, scope, id, now).await?;
                     if all {
                         replace(&transaction, keys, scope, Some(hidden), None).await?;
                     }

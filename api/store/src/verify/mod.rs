@@ -1,9 +1,10 @@
 //! Whether what is stored agrees with itself: every key is of a known family and shape, every record can be
-//! read, every index entry that a record must have is there, and every entry is some record's.
+//! read, every index entry that a record must have is there, every entry is some record's, and blobs are whole.
 //!
 //! The walk needs memory for one page of keys only and takes as long as it takes; others may write meanwhile.
 //! What looks wrong is looked at once more, alone and in one transaction, before it is reported.
 
+mod contents;
 mod inspect;
 mod subject;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use futures::future::try_join_all;
 
 use self::inspect::{Inspected, inspect};
+use crate::blobs::Depth;
 use crate::contract::Row;
 use crate::error::StoreError;
 use crate::keyspace::Keyspace;
@@ -113,10 +115,16 @@ pub enum Disagreement {
         /// Whether there is such a record.
         exists: bool,
     },
+    /// A blob, its references and its content disagree.
+    #[error("{reason}")]
+    Blob {
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl Store {
-    /// Walks all keys of a key space; `progress` is told the number of keys so far, page by page.
+    /// Walks all keys of a key space, then the blobs of each tenant (their chunks' number and lengths, not their bytes); `progress` is told the number of keys so far, page by page.
     ///
     /// # Errors
     ///
@@ -143,6 +151,7 @@ impl Store {
             }
             progress(report.keys);
         }
+        self.verify_contents(keys, Depth::Shape, &mut report).await?;
         Ok(report)
     }
 

@@ -78,7 +78,6 @@ fn global(
             let key = keys.global(family, &(held.pool.as_str(), held.pod.as_str()));
             Subject::Record { key, entries: Vec::new() }
         }
-        // The store's identity and the change feed: their owners' checks go here.
         _ => Subject::Plain,
     })
 }
@@ -97,7 +96,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Files => record_of::<File>,
         TenantFamily::Agents => record_of::<Agent>,
         TenantFamily::Settings => record_of::<Setting>,
-        // Blobs: their owner's checks of records against contents go here.
+        // Blobs have checks of their own: contents.rs.
         _ => return Ok(None),
     };
     read(keys, value).map(Some)

@@ -1,7 +1,8 @@
 //! Random use of the repositories by several users at a time: of everything that has an index.
 
 use coditect_auth::{Entropy, SeededEntropy};
-use coditect_store::records::{Agent, Content, Conversation, FIRST_VERSION, Sha256};
+use coditect_store::blobs::BlobHash;
+use coditect_store::records::{Agent, Content, Conversation, FIRST_VERSION};
 use coditect_store::{Client, Repositories, Rotated, StoreError, UpdateError};
 use futures::future::join_all;
 use uuid::Uuid;
@@ -14,6 +15,8 @@ const USERS: u64 = 3;
 const STEPS: usize = 25;
 /// Few names, so that they meet.
 const NAMES: u8 = 3;
+/// Few contents of files, so that they share them.
+const CONTENTS: u8 = 4;
 
 /// Runs the users that a seed makes; returns how many of their steps did something.
 pub(crate) async fn run(repositories: &Repositories, seed: u64) -> usize {
@@ -21,6 +24,11 @@ pub(crate) async fn run(repositories: &Repositories, seed: u64) -> usize {
     let first = registration(&entropy, "first@example.com");
     repositories.users().register(&first).await.unwrap();
     let tenant = first.tenant.id;
+    for byte in 0..CONTENTS {
+        let mut upload = repositories.blobs().upload(tenant);
+        upload.write(&[byte]).await.unwrap();
+        upload.finish().await.unwrap();
+    }
     let users = (0..USERS).map(|number| {
         let entropy = SeededEntropy::new(seed * USERS + number);
         let mut user = first.user.clone();
@@ -108,9 +116,8 @@ impl Person<'_> {
                 files.rename(self.tenant, workspace, &name, &other, replaced, None, at).await?
             }
             _ => {
-                let byte = self.below(4);
-                let content =
-                    Content { sha256: Sha256([byte; 32]), size: u64::from(byte), executable: false };
+                let byte = self.below(CONTENTS);
+                let content = Content { sha256: BlobHash::of(&[byte]), size: 1, executable: false };
                 files.put(self.tenant, workspace, &name, content, None, at).await?
             }
         };

@@ -1,6 +1,7 @@
 //! Files of workspaces.
 
-use coditect_store::records::{Content, Session, Sha256};
+use coditect_store::blobs::BlobHash;
+use coditect_store::records::{Content, Session};
 use coditect_store::{Files, UpdateError};
 use uuid::Uuid;
 
@@ -17,14 +18,28 @@ checks![
     no_file_survives_the_workspace_it_is_put_into,
 ];
 
+/// Contents that [`stock`] stores.
+const STOCKED: u8 = 16;
+
 pub(crate) fn content(byte: u8) -> Content {
-    Content { sha256: Sha256([byte; 32]), size: u64::from(byte), executable: false }
+    Content { sha256: BlobHash::of(&[byte]), size: 1, executable: false }
+}
+
+/// Stores what files of a tenant may hold.
+pub(crate) async fn stock(data: &Data, tenant: Uuid) {
+    let blobs = data.repositories.blobs();
+    for byte in 0..STOCKED {
+        let mut upload = blobs.upload(tenant);
+        upload.write(&[byte]).await.unwrap();
+        upload.finish().await.unwrap();
+    }
 }
 
 /// A stored workspace.
 async fn workspace(data: &Data, tenant: Uuid, user: Uuid) -> Session {
     let new = session(&*data.entropy, tenant, user, 1);
     data.repositories.sessions().create(&new).await.unwrap();
+    stock(data, tenant).await;
     new
 }
 
@@ -40,7 +55,9 @@ async fn references(data: &Data) -> Vec<(String, String)> {
         .map(|path| {
             let mut segments = path.rsplit('/');
             let file = segments.next().unwrap().to_owned();
-            (segments.next().unwrap()[2..4].to_owned(), file)
+            let hash = segments.next().unwrap();
+            let byte = (0..STOCKED).find(|byte| hash.ends_with(&BlobHash::of(&[*byte]).to_string())).unwrap();
+            (format!("{byte:02x}"), file)
         })
         .collect()
 }
@@ -68,6 +85,9 @@ async fn a_file_keeps_its_id_while_content_and_path_change(data: Data) {
     let nowhere = files.put(tenant, data.id(), "x", content(1), None, 15).await;
     assert!(matches!(nowhere, Err(UpdateError::NotFound)), "no such workspace");
     assert_eq!(data.dump().await.len(), 2, "the workspace and its entry");
+    let unknown = Content { sha256: BlobHash::of(b"never uploaded"), ..content(1) };
+    let put = files.put(tenant, id, "y", unknown, None, 16).await;
+    assert!(matches!(put, Err(UpdateError::NoContent)), "{put:?}");
 }
 
 async fn a_reference_follows_the_content_of_each_file(data: Data) {

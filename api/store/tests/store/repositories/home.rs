@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::agents::agent;
 use super::audit::entry;
 use super::conversations::{conversation, message};
-use super::files::content;
+use super::files::{content, stock};
 use super::{Data, NOW_MS};
 use crate::support::{registration, session};
 
@@ -45,6 +45,7 @@ impl Home {
         repositories.messages().append(tenant, user, talk.id, &said, NOW_MS).await.unwrap();
         let done = entry(data, tenant, NOW_MS, Some(user), "a");
         repositories.audit().append(&done).await.unwrap();
+        stock(data, tenant).await;
         repositories.files().put(tenant, work.id, "src/main.rs", content(1), None, NOW_MS).await.unwrap();
         let helper = agent(data, tenant, "helper");
         repositories.agents().create(&helper).await.unwrap();

@@ -44,7 +44,7 @@ async fn not_of(data: &Data, attacker: &Home) -> BTreeMap<String, Bytes> {
     let own = format!("/test/tenant/{}/", attacker.tenant);
     let registry = format!("/test/global/tenants/{}", attacker.tenant);
     let named = foundationdb_tuple::pack(&(attacker.tenant,));
-    let mut rows = data.dump().await;
+    let mut rows = data.dump_all().await;
     rows.retain(|path, value| {
         if path.starts_with("/test/global/changes") {
             return false;

@@ -100,8 +100,19 @@ impl Data {
         self.entropy.uuid()
     }
 
-    /// All keys, as paths, with their values; without the markers of transactions.
+    /// The repositories' keys, as paths, with their values: without the contents that files refer to.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Bytes> {
+        let mut rows = self.dump_all().await;
+        rows.retain(|path, _| {
+            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/"]
+                .iter()
+                .any(|at| path.contains(at))
+        });
+        rows
+    }
+
+    /// All keys, as paths, with their values; without the markers of transactions.
+    pub(crate) async fn dump_all(&self) -> BTreeMap<String, Bytes> {
         let rows = self.store.scan(self.keys.span()).rows().await.unwrap();
         let rows = rows.into_iter().map(|row| (to_path(&row.key), row.value));
         rows.filter(|(path, _)| !path.starts_with("/test/global/idempotency/")).collect()
