@@ -104,9 +104,10 @@ pub enum Mutation {
         operand: Bytes,
     },
     /// Sets a key that carries the transaction's [`Versionstamp`]. Until the commit nobody knows the key: a
-    /// read that could meet it fails with [`StoreError::Unreadable`], and so does the commit after such a read. A later clear takes it back if it
-    /// covers the key with the lowest stamp the transaction could get: one above its read version if it has one by
-    /// then, else zero. So take the read version before appending to a log that the same transaction trims.
+    /// read that could meet it fails with [`StoreError::Unreadable`], and so does the commit after such a read. A
+    /// later clear takes it back if it covers the key with the lowest stamp the transaction could get: one above
+    /// its read version if it has one by then, else zero. So take the read version before appending to a log that
+    /// the same transaction trims.
     SetVersionstampedKey {
         /// The key, with [`VERSIONSTAMP_BYTES`] bytes of any content at `offset`.
         key: Vec<u8>,

@@ -14,6 +14,7 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 
 use crate::faulty::{Fate, Faults, Faulty, ROUGH};
+use crate::repositories;
 use crate::seeds::{reproduce, seeds};
 use crate::support::{NOW, login, registration, value};
 use crate::workload;
@@ -268,4 +269,33 @@ async fn no_index_is_orphaned_on_a_rough_backend() {
             rig.assert_clean(&way.keys, &context).await;
         })
         .await;
+}
+
+/// Each repository's own tests, with nothing to rely on but its promises. What they look at behind the
+/// repositories' back is read without faults.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_repositories_keep_their_promises_on_a_rough_backend() {
+    let seeds = seeds(4);
+    let checks = repositories::all();
+    let runs: Vec<_> = seeds
+        .iter()
+        .flat_map(|&seed| checks.iter().map(move |(name, check)| (seed, *name, *check)))
+        .collect();
+    let injected = stream::iter(runs)
+        .map(|(seed, name, check)| async move {
+            let rig = Rig::new();
+            let way = rig.way("test");
+            way.faults.seed(seed, ROUGH);
+            let mut data = repositories::Data::on(rig.store.clone(), Arc::clone(&rig.entropy));
+            data.repositories = way.repositories.clone();
+            let ended = tokio::spawn(check(data)).await;
+            assert!(ended.is_ok(), "{name} failed, {}", reproduce(seed, "faults::"));
+            way.faults.stop().await;
+            way.faults.injected()
+        })
+        .buffer_unordered(AT_ONCE)
+        .fold(0, |sum, injected| async move { sum + injected })
+        .await;
+    println!("{} checks with {} seeds, {injected} faults", checks.len(), seeds.len());
+    assert!(injected > checks.len(), "it was not rough");
 }

@@ -56,15 +56,17 @@ pub(crate) struct Rates {
     pub(crate) request_lost: u8,
     pub(crate) refused: u8,
     pub(crate) late: u8,
-    /// Reads that fail, and their transaction with them.
+    /// Transactions of which one of the first reads fails, and with it all they do later.
     pub(crate) failed_read: u8,
     /// Reads and commits that let others go first.
     pub(crate) delayed: u8,
 }
 
-/// More trouble than any backend will ever make: every fourth commit, and every thirtieth read.
+/// More trouble than any backend will ever make: with every fourth commit, and the reads of every tenth transaction.
 pub(crate) const ROUGH: Rates =
-    Rates { answer_lost: 16, request_lost: 16, refused: 24, late: 8, failed_read: 8, delayed: 64 };
+    Rates { answer_lost: 16, request_lost: 16, refused: 24, late: 8, failed_read: 24, delayed: 64 };
+/// A read that fails is one of the first of its transaction.
+const FIRST_READS: u8 = 6;
 
 /// What goes wrong. It can be changed at any time.
 #[derive(Default)]
@@ -145,23 +147,25 @@ impl Faults {
         fate
     }
 
-    /// Why the next read fails, if it does.
-    fn failed_read(&self) -> Option<StoreError> {
-        if self.down.load(Ordering::SeqCst) {
-            let source = Arc::new(std::io::Error::other("down"));
-            return Some(StoreError::Backend { doing: "read", source });
+    /// Which read of a new transaction fails, if one does.
+    fn failing_read(&self) -> Option<u8> {
+        match &mut *self.source.lock().unwrap() {
+            Source::Seed(entropy, rates) if byte(entropy) < rates.failed_read => {
+                Some(byte(entropy) % FIRST_READS)
+            }
+            _ => None,
         }
-        let mut source = self.source.lock().unwrap();
-        let Source::Seed(entropy, rates) = &mut *source else { return None };
-        if byte(entropy) >= rates.failed_read {
-            return None;
-        }
+    }
+
+    /// Why a read fails.
+    fn failed_read(&self) -> StoreError {
         self.injected.fetch_add(1, Ordering::SeqCst);
-        Some(match byte(entropy) % 3 {
+        let Source::Seed(entropy, _) = &*self.source.lock().unwrap() else { return StoreError::TimedOut };
+        match byte(entropy) % 3 {
             0 => StoreError::TooOld,
             1 => StoreError::TimedOut,
             _ => StoreError::Unavailable { source: Arc::new(std::io::Error::other("recovering")) },
-        })
+        }
     }
 
     /// Lets others go first, at times.
@@ -221,6 +225,7 @@ impl Backend for Faulty {
             inner: Arc::from(self.inner.begin()),
             faults: Arc::clone(&self.faults),
             wrote: AtomicBool::new(false),
+            failing_read: Mutex::new(self.faults.failing_read()),
             over: Mutex::new(None),
         })
     }
@@ -238,6 +243,8 @@ struct FaultyTransaction {
     inner: Arc<dyn BackendTransaction>,
     faults: Arc<Faults>,
     wrote: AtomicBool,
+    /// How many reads it has left, if one of them fails.
+    failing_read: Mutex<Option<u8>>,
     /// Why it can do nothing more.
     over: Mutex<Option<StoreError>>,
 }
@@ -250,8 +257,20 @@ impl FaultyTransaction {
     /// Before a read: a transaction that failed once stays failed.
     async fn before_read(&self) -> Result<(), StoreError> {
         self.check()?;
+        if self.faults.down.load(Ordering::SeqCst) {
+            let source = Arc::new(std::io::Error::other("down"));
+            return Err(StoreError::Backend { doing: "read", source });
+        }
         self.faults.delay().await;
-        let Some(error) = self.faults.failed_read() else { return Ok(()) };
+        match &mut *self.failing_read.lock().unwrap() {
+            Some(0) => {}
+            Some(left) => {
+                *left -= 1;
+                return Ok(());
+            }
+            None => return Ok(()),
+        }
+        let error = self.faults.failed_read();
         *self.over.lock().unwrap() = Some(error.clone());
         Err(error)
     }

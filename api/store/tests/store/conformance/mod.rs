@@ -87,6 +87,7 @@ macro_rules! with_every_case {
                 a_stamp_goes_where_its_offset_says,
                 a_stamped_value_is_unreadable_until_cleared,
                 a_stamped_value_stays_unreadable_after_a_set,
+                an_unreadable_read_spoils_the_commit,
                 a_range_across_a_stamped_value_is_unreadable,
                 a_range_across_a_stamped_key_is_unreadable_until_cleared,
                 a_range_that_stops_before_a_stamped_key_is_readable,

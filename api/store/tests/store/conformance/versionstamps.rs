@@ -118,8 +118,6 @@ pub(super) async fn a_stamped_value_is_unreadable_until_cleared(c: Case) {
     c.put("k", "old").await;
     let t = c.begin();
     c.stamp_value(&t, "k");
-    assert_unreadable(t.get(c.key("k")).await);
-    assert_unreadable(t.get_snapshot(c.key("k")).await);
     assert_eq!(t.get(c.key("l")).await.unwrap(), None, "its neighbour can be read");
     t.clear(c.key("k")).unwrap();
     assert_eq!(t.get(c.key("k")).await.unwrap(), None);
@@ -130,12 +128,34 @@ pub(super) async fn a_stamped_value_is_unreadable_until_cleared(c: Case) {
 }
 
 pub(super) async fn a_stamped_value_stays_unreadable_after_a_set(c: Case) {
-    let t = c.begin();
-    c.stamp_value(&t, "k");
-    t.set(c.key("k"), "new").unwrap();
-    assert_unreadable(t.get(c.key("k")).await);
-    commit(&t).await;
+    let written = c.begin();
+    c.stamp_value(&written, "k");
+    written.set(c.key("k"), "new").unwrap();
+    let read = c.begin();
+    c.stamp_value(&read, "k");
+    read.set(c.key("k"), "newer").unwrap();
+    assert_unreadable(read.get(c.key("k")).await);
+    commit(&written).await;
     assert_eq!(c.value("k").await.as_deref(), Some("new"));
+}
+
+pub(super) async fn an_unreadable_read_spoils_the_commit(c: Case) {
+    let (get, snapshot, range, watch) = (c.begin(), c.begin(), c.begin(), c.begin());
+    for t in [&get, &snapshot, &range, &watch] {
+        c.stamp_value(t, "k");
+        c.stamp_key(t, "log/", "", "");
+    }
+    assert_unreadable(get.get(c.key("k")).await);
+    assert_unreadable(snapshot.get_snapshot(c.key("k")).await);
+    assert_unreadable(range.range(c.range("log/", "log0", 9)).await);
+    assert_unreadable(watch.watch(c.key("k")).await);
+    for t in [&get, &snapshot, &range, &watch] {
+        t.clear_range(c.key("a"), c.key("z")).unwrap();
+        assert_eq!(t.get(c.key("k")).await.unwrap(), None, "it can be read on");
+        t.set(c.key("k"), "").unwrap();
+        assert_unreadable(t.commit().await);
+    }
+    assert_eq!(c.value("k").await, None);
 }
 
 pub(super) async fn a_range_across_a_stamped_value_is_unreadable(c: Case) {
