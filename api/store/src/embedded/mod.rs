@@ -58,7 +58,7 @@ use crate::error::StoreError;
 
 /// Memory redb may use for its page cache when nothing else is said, in bytes. Pages beyond it come from the
 /// kernel's cache, which costs a point read about a microsecond; a large blob passes through it whole.
-pub const DEFAULT_CACHE_BYTES: usize = 8 << 20;
+pub const DEFAULT_CACHE_BYTES: usize = 6 << 20;
 /// Commits that may wait for the committer thread.
 const COMMIT_QUEUE: usize = 4096;
 /// Bytes of buffered writes that may wait for the committer thread, in units of [`QUEUE_UNIT_BYTES`].
