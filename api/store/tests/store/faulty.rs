@@ -12,6 +12,7 @@ use coditect_store::contract::{
     Backend, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Watch,
 };
 use coditect_store::{Embedded, EmbeddedOptions, StoreError, SystemMonotonicClock};
+use tokio::sync::Notify;
 
 /// What becomes of a commit that has writes.
 #[derive(Debug, Clone)]
@@ -78,6 +79,12 @@ pub(crate) struct Faults {
     pub(crate) deaf: AtomicBool,
     /// Every read fails.
     pub(crate) down: AtomicBool,
+    /// The next commit waits to be released.
+    pub(crate) hold: AtomicBool,
+    /// A commit is being held.
+    pub(crate) held: Notify,
+    /// Lets it go.
+    pub(crate) release: Notify,
     injected: AtomicUsize,
 }
 
@@ -86,7 +93,7 @@ enum Source {
     #[default]
     Nothing,
     Plan(VecDeque<Fate>),
-    Seed(SeededEntropy, Rates),
+    Seed(Box<SeededEntropy>, Rates),
 }
 
 impl Faults {
@@ -97,7 +104,7 @@ impl Faults {
 
     /// Lets a seed decide.
     pub(crate) fn seed(&self, seed: u64, rates: Rates) {
-        *self.source.lock().unwrap() = Source::Seed(SeededEntropy::new(seed), rates);
+        *self.source.lock().unwrap() = Source::Seed(Box::new(SeededEntropy::new(seed)), rates);
     }
 
     /// Ends all trouble: nothing more goes wrong, and what was on its way arrives.
@@ -315,6 +322,10 @@ impl BackendTransaction for FaultyTransaction {
     async fn commit(&self) -> Result<Option<Committed>, StoreError> {
         self.check()?;
         *self.over.lock().unwrap() = Some(StoreError::Used);
+        if self.faults.hold.swap(false, Ordering::SeqCst) {
+            self.faults.held.notify_one();
+            self.faults.release.notified().await;
+        }
         self.faults.delay().await;
         let fate = if self.wrote.load(Ordering::SeqCst) { self.faults.fate() } else { Fate::Fine };
         match fate {

@@ -21,5 +21,4 @@ mod opening;
 mod repositories;
 mod seeds;
 mod support;
-mod unreliable;
 mod workload;

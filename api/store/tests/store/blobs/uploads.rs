@@ -1,7 +1,6 @@
 //! Writing blobs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use coditect_auth::{Entropy, ManualClock, SeededEntropy};
 use coditect_store::blobs::{
@@ -12,8 +11,8 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 
 use super::{BATCH_BYTES, Rig, content, fill, rows};
+use crate::faulty::{Fate, Faulty};
 use crate::support::NOW;
-use crate::unreliable::Unreliable;
 
 #[tokio::test]
 async fn contents_of_every_awkward_length_come_back() {
@@ -159,16 +158,18 @@ async fn uploads_of_the_same_content_race_and_one_copy_stays() {
 #[tokio::test]
 async fn lost_answers_of_commits_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
+    let (backend, faults) = Faulty::open(dir.path().join("s.redb"));
     let entropy = Arc::new(SeededEntropy::new(9));
     let (store, keys) = (Store::new(Arc::new(backend), entropy.clone()), Keyspace::new("test"));
     let blobs = Blobs::new(store.clone(), keys.clone(), Arc::new(ManualClock::new(NOW)), entropy.clone());
     let scope = &keys.tenant(entropy.uuid());
-    // Two batches and the end; each of their first commits is lost, and most of the second ones.
-    for plan in [0b01, 0b10, 0b1001, 0b0110, 0b0100_1001, 0b0110_0101, 0b1101_0110, 0b01_1010_0110] {
+    // Two batches and the end, with some of all the sequences of fates that their commits can have.
+    let plans = (1..Fate::KINDS.pow(5)).step_by(157);
+    let uploads = i64::try_from(plans.len()).unwrap();
+    for plan in plans {
         let written = content(&*entropy, 2 * BATCH_BYTES + 9);
         let owner = entropy.uuid();
-        faults.commits.store(plan, Ordering::SeqCst);
+        faults.plan(Fate::plan(plan));
         let blob = fill(blobs.upload(scope.id()), &written)
             .await
             .finish_with(|t, blob| async move {
@@ -176,12 +177,12 @@ async fn lost_answers_of_commits_change_nothing() {
                 add_reference(&t, scope, &blob.hash, owner).await
             })
             .await;
-        faults.commits.store(0, Ordering::SeqCst);
+        faults.stop().await;
         let mut reader = blobs.open(scope.id(), &blob.unwrap().hash).await.unwrap().unwrap();
         while reader.next_chunk().await.unwrap().is_some() {}
     }
     let counter = store.begin().get("counter").await.unwrap().unwrap();
-    assert_eq!(counter.as_ref(), 8_i64.to_le_bytes(), "every end happened once");
+    assert_eq!(counter.as_ref(), uploads.to_le_bytes(), "every end happened once");
     assert!(rows(&store, "blob_uploads").await.is_empty());
     let mut faults = Vec::new();
     verify_tenant(&store, scope, Depth::Content, |fault| faults.push(fault)).await.unwrap();

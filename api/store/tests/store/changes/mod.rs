@@ -12,8 +12,8 @@ use coditect_store::{KeySpan, Keyspace, RetryPolicy, Store, StoreError};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::faulty::Faulty;
 use crate::support::{Fixture, NOW};
-use crate::unreliable::Unreliable;
 
 const AT: i64 = NOW * 1000;
 const HOUR: i64 = 3_600_000;
@@ -184,7 +184,7 @@ async fn many_old_changes_go_in_several_transactions() {
 #[tokio::test]
 async fn replicas_that_trim_at_once_do_not_move_the_horizon_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
+    let (backend, faults) = Faulty::open(dir.path().join("s.redb"));
     let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
     for number in 0..50 {
         tell(&store, AT + i64::try_from(number).unwrap(), &[family(number)]).await;
@@ -243,7 +243,7 @@ async fn a_position_of_another_store_means_reload() {
 #[tokio::test]
 async fn a_change_whose_watch_was_lost_is_found_by_looking() {
     let dir = tempfile::tempdir().unwrap();
-    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
+    let (backend, faults) = Faulty::open(dir.path().join("s.redb"));
     faults.deaf.store(true, Ordering::SeqCst);
     let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
     let follower = Follower::from_now(store.clone(), keys()).await.unwrap();
@@ -257,7 +257,7 @@ async fn a_change_whose_watch_was_lost_is_found_by_looking() {
 #[tokio::test]
 async fn a_follower_goes_on_after_the_store_was_away_and_ends_when_it_closes() {
     let dir = tempfile::tempdir().unwrap();
-    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
+    let (backend, faults) = Faulty::open(dir.path().join("s.redb"));
     let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
     let mut follower = Follower::from_now(store.clone(), keys()).await.unwrap();
     faults.down.store(true, Ordering::SeqCst);

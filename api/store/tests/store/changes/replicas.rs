@@ -1,7 +1,6 @@
 //! Revocations that reach other replicas: instances over one store, each with families of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coditect_auth::{
@@ -14,8 +13,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{AT, HOUR, changes, from_start, keys, next};
+use crate::faulty::{Fate, Faulty};
 use crate::support::{Fixture, NOW, login, repositories};
-use crate::unreliable::Unreliable;
 
 /// A replica: families of its own, which follow the feed of the store that all share.
 struct Replica {
@@ -147,18 +146,19 @@ async fn a_replica_that_was_away_too_long_looks_up_what_it_holds() {
 #[tokio::test]
 async fn a_revocation_whose_answer_was_lost_is_told_once() {
     let dir = tempfile::tempdir().unwrap();
-    let (backend, faults) = Unreliable::open(dir.path().join("s.redb"));
+    let (backend, faults) = Faulty::open(dir.path().join("s.redb"));
     let entropy = Arc::new(SeededEntropy::new(11));
     let store = Store::new(Arc::new(backend), entropy.clone());
     let repositories = repositories(store.clone(), &entropy);
     let mut follower = Follower::from_now(store.clone(), keys()).await.unwrap();
-    for plan in [0b01, 0b10, 0b0110, 0b1001, 0b1101] {
+    for plan in 0..Fate::KINDS.pow(3) {
         let session = login(&*entropy, entropy.uuid(), entropy.uuid());
         repositories.auth_sessions().create(&session, NOW).await.unwrap();
-        faults.commits.store(plan, Ordering::SeqCst);
+        faults.plan(Fate::plan(plan));
         repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW).await.unwrap();
-        faults.commits.store(0, Ordering::SeqCst);
+        faults.stop().await;
         let told = changes(&mut follower).await;
-        assert_eq!(told, [Change::FamilyRevoked { tenant: session.tenant_id, family: session.family }]);
+        let expected = [Change::FamilyRevoked { tenant: session.tenant_id, family: session.family }];
+        assert_eq!(told, expected, "{:?}", Fate::plan(plan));
     }
 }

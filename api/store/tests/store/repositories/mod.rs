@@ -42,7 +42,6 @@ pub(crate) struct Data {
 pub(crate) type Check = (&'static str, fn(Data) -> BoxFuture<'static, ()>);
 
 /// Every check of the repositories, to be run on other backends.
-#[allow(dead_code, reason = "for the backends to come")]
 pub(crate) fn all() -> Vec<Check> {
     [
         agents::ALL,
