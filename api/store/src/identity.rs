@@ -2,10 +2,10 @@
 //! alone. A cluster may hold other programs' data, and a mistyped root must not mix the two.
 
 use bytes::Bytes;
-use foundationdb_tuple::Element;
 
 use crate::contract::{RangeRead, Row};
 use crate::error::{StoreError, TransactionError};
+use crate::keyspace::element::{Element, split};
 use crate::keyspace::{GlobalFamily, Keyspace, TenantFamily};
 use crate::store::{RetryPolicy, Store};
 use crate::transaction::Transaction;
@@ -106,16 +106,17 @@ async fn outermost(
 /// Whether a key under the root is of a family this program knows.
 fn is_ours(keys: &Keyspace, key: &[u8]) -> bool {
     let Some(below) = key.strip_prefix(keys.root()) else { return false };
-    let Ok(elements) = foundationdb_tuple::unpack::<Vec<Element<'_>>>(below) else { return false };
-    match elements.as_slice() {
-        [Element::String(area), Element::String(name), ..] if area == "global" => {
+    let (elements, rest) = split(below);
+    let family = match elements.as_slice() {
+        [Element::Text(area), Element::Text(name), ..] if area == "global" => {
             GlobalFamily::named(name).is_some()
         }
-        [Element::String(area), Element::Uuid(_), Element::String(name), ..] if area == "tenant" => {
+        [Element::Text(area), Element::Uuid(_), Element::Text(name), ..] if area == "tenant" => {
             TenantFamily::named(name).is_some()
         }
         _ => false,
-    }
+    };
+    family && rest.is_empty()
 }
 
 /// The root as the configuration has it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coditect_auth::Entropy;
 use coditect_store::contract::{RangeRead, Row};
+use coditect_store::limits::MAX_KEY_BYTES;
 use coditect_store::{ClaimError, Keyspace, claim};
 
 use crate::support::{Fixture, put, registration};
@@ -62,6 +63,9 @@ async fn keys_of_another_kind_are_refused_and_left_alone() {
     let own = foundationdb_tuple::pack(&(ROOT, "global", "users_by_email", "ann@example.com"));
     let mut raw = foundationdb_tuple::pack(&(ROOT,));
     raw.extend_from_slice(b"\xfe\xfe");
+    // Tuples in tuples, as deep as a key can say: a decoder that follows them runs out of stack.
+    let mut nested = foundationdb_tuple::pack(&(ROOT,));
+    nested.resize(MAX_KEY_BYTES, 0x05);
     let foreign = [
         foundationdb_tuple::pack(&(ROOT,)),
         foundationdb_tuple::pack(&(ROOT, "aaa", 1)),
@@ -69,6 +73,7 @@ async fn keys_of_another_kind_are_refused_and_left_alone() {
         foundationdb_tuple::pack(&(ROOT, "global", "nonsense")),
         foundationdb_tuple::pack(&(ROOT, "tenant", "no id", "users")),
         raw,
+        nested,
     ];
     for key in foreign {
         for with_own in [false, true] {
