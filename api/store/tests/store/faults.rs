@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use coditect_auth::{Entropy, ManualClock, SeededEntropy};
@@ -168,6 +169,37 @@ async fn an_unknown_result_is_reported_where_nothing_makes_a_retry_safe() {
     let error = result.unwrap_err();
     assert!(matches!(error, StoreError::Unknown) && error.maybe_committed());
     assert_eq!(value(&rig.store, "k").await.as_deref(), Some("v"));
+}
+
+/// A commit that is on its way while a later attempt has nothing more to write, or ends in an error of its own: what
+/// the caller is told stays true.
+#[tokio::test]
+async fn nothing_arrives_after_a_later_attempt_came_to_another_end() {
+    let rig = &Rig::new();
+    for plan in 0..2 * Fate::KINDS.pow(3) {
+        let (way, refuses, key) = (rig.way("test"), plan % 2 == 0, &format!("n{plan}"));
+        let fates: Vec<_> = [Fate::Late].into_iter().chain(Fate::plan(plan / 2)).collect();
+        way.faults.plan(fates.clone());
+        let attempts = &AtomicU32::new(0);
+        let marker = way.keys.marker(NOW * 1000, rig.entropy.uuid());
+        let told: Result<u64, RegistrationError> = way
+            .store
+            .run_once(&RetryPolicy::default(), &marker, |t| async move {
+                match attempts.fetch_add(1, Ordering::SeqCst) {
+                    0 => Ok(t.add(key.as_str(), 1).map(|()| 1)?),
+                    _ if refuses => Err(RegistrationError::EmailTaken),
+                    _ => Ok(0),
+                }
+            })
+            .await;
+        way.faults.stop().await;
+        let happened = number(rig.store.begin().get(key).await.unwrap());
+        match told {
+            Ok(told) => assert_eq!(told, happened, "{fates:?}"),
+            Err(RegistrationError::EmailTaken) => assert_eq!(happened, 0, "{fates:?}"),
+            Err(error) => panic!("{error}, {fates:?}"),
+        }
+    }
 }
 
 #[tokio::test]
