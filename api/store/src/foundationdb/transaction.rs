@@ -106,13 +106,23 @@ impl FoundationDbTransaction {
     }
 
     /// Begins a read and waits for what it returns.
+    ///
+    /// The first one takes the snapshot, whatever it reads: the client library would not yet do so for what the
+    /// transaction has written itself. Elsewhere it costs nothing, as the library asks for a version only once.
     async fn read<T, F: Future<Output = FdbResult<T>>>(
         &self,
         doing: Doing,
         begin: impl FnOnce(&Transaction) -> F,
     ) -> Result<T, StoreError> {
-        let future =
-            self.with(|open| open.limit(self.shared.timeout).map(|()| begin(&open.transaction)))??;
+        let (version, future) = self.with(|open| {
+            let first = open.limited.is_none();
+            open.limit(self.shared.timeout)?;
+            let version = first.then(|| open.transaction.get_read_version());
+            Ok::<_, StoreError>((version, begin(&open.transaction)))
+        })??;
+        if let Some(version) = version {
+            within(self.shared.patience(), doing, version).await?;
+        }
         let answer = within(self.shared.patience(), doing, future).await?;
         self.answered.store(true, Ordering::Release);
         Ok(answer)
@@ -146,6 +156,10 @@ impl BackendTransaction for FoundationDbTransaction {
 
     async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
         let RangeRead { mut begin, mut end, limit, reverse, mode } = read.clone();
+        if begin >= end {
+            // Nothing to read, but it is a read.
+            self.read_version().await?;
+        }
         // Up to 7.1 at least, the client library counts all of a range as read backwards, even where it stopped
         // at a limit. So it shall count nothing, and is told afterwards.
         let snapshot = mode == ReadMode::Snapshot || reverse;

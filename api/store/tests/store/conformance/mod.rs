@@ -29,6 +29,7 @@ macro_rules! with_every_case {
             $($arguments)*
             reads: [
                 a_transaction_reads_one_snapshot,
+                a_read_that_needs_no_database_takes_the_snapshot_too,
                 a_transaction_keeps_its_read_version,
                 a_read_version_is_not_below_a_commit_before_it,
                 own_writes_are_read_back,

@@ -16,6 +16,26 @@ pub(super) async fn a_transaction_reads_one_snapshot(c: Case) {
     assert!(t.range(c.range("y", "z", 10)).await.unwrap().rows.is_empty());
 }
 
+pub(super) async fn a_read_that_needs_no_database_takes_the_snapshot_too(c: Case) {
+    for read in ["own key", "own key, snapshot", "own range", "empty range", "empty range, reversed"] {
+        c.put("x", "before").await;
+        let t = c.begin();
+        t.clear_range(c.key("o"), c.key("p")).unwrap();
+        t.set(c.key("own"), "").unwrap();
+        let range = |begin, end| c.range(begin, end, 1);
+        match read {
+            "own key" => drop(t.get(c.key("own")).await.unwrap()),
+            "own key, snapshot" => drop(t.get_snapshot(c.key("own")).await.unwrap()),
+            "own range" => drop(t.range(range("o", "p")).await.unwrap()),
+            "empty range" => drop(t.range(range("e", "e")).await.unwrap()),
+            _ => drop(t.range(range("e", "e").reversed()).await.unwrap()),
+        }
+        c.put("x", "after").await;
+        assert_eq!(text(t.get(c.key("x")).await.unwrap()).as_deref(), Some("before"), "{read}");
+        assert_conflict(t.commit().await);
+    }
+}
+
 pub(super) async fn a_transaction_keeps_its_read_version(c: Case) {
     let t = c.begin();
     let version = t.read_version().await.unwrap();
