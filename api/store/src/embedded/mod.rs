@@ -145,6 +145,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
+    /// Fails once closing has begun.
+    fn check_open(&self) -> Result<(), StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_some() { Ok(()) } else { Err(StoreError::Closed) }
+    }
+
     fn report(&self, failure: Option<StoreError>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }

@@ -70,6 +70,7 @@ impl EmbeddedTransaction {
 
     /// The snapshot, taken now if this is the first read.
     fn snapshot(&self, state: &mut State) -> Result<Arc<Snapshot>, StoreError> {
+        self.shared.check_open()?;
         let now = self.shared.clock.elapsed();
         if let Some((snapshot, since)) = &state.snapshot {
             if now.saturating_sub(*since) > MAX_TRANSACTION_AGE {
@@ -87,6 +88,10 @@ impl EmbeddedTransaction {
         let mut state = self.state()?;
         state.used = true;
         let watches = std::mem::take(&mut state.watches);
+        if state.snapshot.is_some() {
+            // Not too old, whatever of it was read.
+            self.snapshot(&mut state)?;
+        }
         if state.writes.is_empty() {
             return Ok(Ending { commit: None, watches });
         }

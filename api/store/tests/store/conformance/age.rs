@@ -5,7 +5,7 @@ use std::time::Instant;
 use coditect_store::limits::MAX_TRANSACTION_AGE;
 use coditect_store::{Retry, StoreError, Transaction};
 
-use super::case::{Case, until};
+use super::case::{Case, until, within};
 
 /// Reads until the transaction is too old to. Each time another key, which no cache can answer. A read that is
 /// under way at that very moment may be cut off instead.
@@ -46,4 +46,22 @@ pub(super) async fn a_commit_past_the_age_limit_is_refused(c: Case) {
     assert_eq!(c.value("out").await, None);
     blind.commit().await.expect("a transaction ages from its first read on");
     assert_eq!(c.value("blind").await.as_deref(), Some("1"));
+}
+
+pub(super) async fn a_commit_past_the_age_limit_is_refused_whatever_was_read(c: Case) {
+    let (unchecked, own, reader) = (c.begin(), c.begin(), c.begin());
+    unchecked.get_snapshot(c.key("k")).await.unwrap();
+    own.set(c.key("own"), "").unwrap();
+    own.get(c.key("own")).await.unwrap();
+    reader.get(c.key("k")).await.unwrap();
+    let watch = reader.watch(c.key("k")).await.unwrap();
+    unchecked.set(c.key("unchecked"), "").unwrap();
+    grow_too_old(&c, &c.begin()).await;
+    for late in [unchecked, own, reader] {
+        let result = late.commit().await;
+        assert!(matches!(result, Err(StoreError::TooOld)), "{result:?}");
+    }
+    let ended = within(watch).await;
+    assert!(matches!(ended, Err(StoreError::Cancelled)), "{ended:?}");
+    assert_eq!((c.value("own").await, c.value("unchecked").await), (None, None));
 }

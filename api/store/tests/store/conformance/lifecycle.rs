@@ -17,7 +17,11 @@ pub(super) async fn a_closed_store_refuses_work(c: Case) {
     let read = c.begin();
     let watch = read.watch(c.key("k")).await.unwrap();
     read.commit().await.unwrap();
+    let reader = c.begin();
+    reader.get(c.key("k")).await.unwrap();
     within(c.store.close()).await.unwrap();
+    let found = reader.get(c.key("k")).await;
+    assert!(matches!(found, Err(StoreError::Closed)), "it had read before: {found:?}");
     assert!(matches!(c.store.ping().await, Err(StoreError::Closed)));
     assert!(matches!(c.begin().get(c.key("k")).await, Err(StoreError::Closed)));
     assert!(matches!(c.begin().read_version().await, Err(StoreError::Closed)));

@@ -158,6 +158,7 @@ macro_rules! with_every_case {
             age: [
                 a_read_past_the_age_limit_is_refused,
                 a_commit_past_the_age_limit_is_refused,
+                a_commit_past_the_age_limit_is_refused_whatever_was_read,
             ]
             retries: [
                 a_conflict_is_retried_until_it_commits,
