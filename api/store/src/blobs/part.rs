@@ -40,6 +40,11 @@ impl Part {
             .run(policy, |transaction| async move {
                 if self.begun {
                     self.expect_upload(&transaction, scope).await?;
+                } else {
+                    // Counted as read, so that an attempt whose answer was lost cannot commit after the next one:
+                    // were the blob finished by then, the record would have its chunks collected.
+                    let key = scope.blob_upload(self.content);
+                    transaction.add_read_conflict(key.as_ref(), &[key.as_ref(), &[0]].concat())?;
                 }
                 self.set_chunks(&transaction, scope, values)?;
                 self.save_upload(&transaction, scope, self.end, false)?;

@@ -75,6 +75,8 @@ pub(crate) struct Faults {
     source: Mutex<Source>,
     /// Commits on their way.
     late: Mutex<Vec<Arc<dyn BackendTransaction>>>,
+    /// Commits on their way stay there until [`Faults::stop`].
+    pub(crate) withheld: AtomicBool,
     /// Watches never end by themselves.
     pub(crate) deaf: AtomicBool,
     /// Every read fails.
@@ -110,6 +112,7 @@ impl Faults {
     /// Ends all trouble: nothing more goes wrong, and what was on its way arrives.
     pub(crate) async fn stop(&self) {
         *self.source.lock().unwrap() = Source::Nothing;
+        self.withheld.store(false, Ordering::SeqCst);
         self.deliver().await;
     }
 
@@ -120,6 +123,9 @@ impl Faults {
 
     /// Carries out the commits that were on their way.
     async fn deliver(&self) {
+        if self.withheld.load(Ordering::SeqCst) {
+            return;
+        }
         let late = std::mem::take(&mut *self.late.lock().unwrap());
         for transaction in late {
             // Nobody waits for the answer any more.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coditect_auth::{Entropy, ManualClock, SeededEntropy};
+use coditect_auth::{Clock, Entropy, ManualClock, SeededEntropy};
 use coditect_store::blobs::{
     BlobError, BlobHash, Blobs, CHUNK_BYTES, Depth, MAX_BLOB_BYTES, add_reference, verify_tenant,
 };
@@ -187,6 +187,34 @@ async fn lost_answers_of_commits_change_nothing() {
     let mut faults = Vec::new();
     verify_tenant(&store, scope, Depth::Content, |fault| faults.push(fault)).await.unwrap();
     assert_eq!(faults, []);
+}
+
+#[tokio::test]
+async fn a_batch_that_arrives_after_the_end_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let (backend, faults) = Faulty::open(dir.path().join("s.redb"));
+    let (entropy, clock) = (Arc::new(SeededEntropy::new(9)), Arc::new(ManualClock::new(NOW)));
+    let (store, keys) = (Store::new(Arc::new(backend), entropy.clone()), Keyspace::new("test"));
+    let blobs = Blobs::new(store.clone(), keys.clone(), clock.clone(), entropy.clone());
+    let scope = &keys.tenant(entropy.uuid());
+    let written = content(&*entropy, 2 * BATCH_BYTES + 9);
+    for batch in 0..3 {
+        faults.withheld.store(true, Ordering::SeqCst);
+        faults.plan(std::iter::repeat_n(Fate::Fine, batch).chain([Fate::Late]));
+        let owner = entropy.uuid();
+        fill(blobs.upload(scope.id()), &written)
+            .await
+            .finish_with(|t, blob| async move { add_reference(&t, scope, &blob.hash, owner).await })
+            .await
+            .unwrap();
+        faults.stop().await;
+        clock.advance(2 * 3600);
+        while blobs.collector().collect(clock.now_millis()).await.unwrap().more {}
+        let mut found = Vec::new();
+        verify_tenant(&store, scope, Depth::Content, |fault| found.push(fault)).await.unwrap();
+        assert_eq!(found, [], "batch {batch}");
+        assert!(rows(&store, "blob_uploads").await.is_empty(), "batch {batch}");
+    }
 }
 
 #[tokio::test]
