@@ -247,7 +247,9 @@ impl Import<'_> {
             while more {
                 let attempt = async |transaction: Transaction| {
                     self.still_ours(&transaction).await?;
-                    let read = RangeRead::new(part.begin.clone(), part.end.clone(), CLEAR_ROWS).snapshot();
+                    // Counted as read, so that an attempt whose answer was lost cannot commit after the next one
+                    // and take rows that were imported since.
+                    let read = RangeRead::new(part.begin.clone(), part.end.clone(), CLEAR_ROWS);
                     let page = transaction.range(read).await?;
                     if let Some(last) = page.rows.last() {
                         let mut end = last.key.clone();

@@ -11,13 +11,14 @@ use coditect_auth::SeededEntropy;
 use coditect_store::contract::{
     Backend, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Row, Version, Watch,
 };
-use coditect_store::dump::{Decoder, Export, ImportError, import, unfinished_import};
+use coditect_store::dump::{Decoder, Export, ImportError, Progress, import, unfinished_import};
 use coditect_store::{
     Embedded, EmbeddedOptions, Keyspace, MonotonicClock, Store, StoreError, SystemMonotonicClock,
 };
 use foundationdb_tuple::pack;
 
 use super::{MADE_AT, all, decode, export, fill, import_bytes, keys, rows};
+use crate::faulty::{Fate, Faulty};
 use crate::support::Fixture;
 
 fn identity(root: &str) -> Row {
@@ -318,4 +319,27 @@ async fn any_backend_will_do_even_one_that_loses_answers() {
         assert!(!Decoder::start(again.as_slice()).unwrap().header().one_snapshot, "it cannot promise that");
         assert_eq!(exported.summary.snapshots, 1, "but it may happen");
     }
+}
+
+/// A commit of the clearing that is on its way when rows are being written already.
+#[tokio::test]
+async fn a_late_clearing_takes_no_imported_rows() {
+    let f = Fixture::new();
+    let given = rows("test", &f.entropy, 400);
+    fill(&f.store, &given).await;
+    let (file, _) = export(&f.store).await;
+    let (backend, faults) = Faulty::open(f.dir.path().join("target.redb"));
+    let store = Store::new(Arc::new(backend), f.entropy.clone());
+    fill(&store, &given).await;
+    faults.withheld.store(true, Ordering::SeqCst);
+    faults.plan([Fate::Fine, Fate::Late]);
+    let mut let_go = |progress: Progress| {
+        if progress.doing == "importing" {
+            faults.withheld.store(false, Ordering::SeqCst);
+        }
+    };
+    let entropy = SeededEntropy::new(99);
+    import(&store, &keys(), &mut Cursor::new(&file), true, &entropy, &mut let_go).await.unwrap();
+    assert_eq!(faults.injected(), 1, "the clearing was late");
+    assert_eq!(data(&store, "test").await.len(), given.len());
 }
