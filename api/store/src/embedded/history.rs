@@ -17,6 +17,9 @@ use crate::limits::MAX_TRANSACTION_AGE;
 /// The most write ranges kept. Beyond it the oldest are forgotten, and transactions that would have needed
 /// them fail with [`StoreError::TooOld`].
 const MAX_RANGES: usize = 1_000_000;
+/// The most bytes their bounds may have, which are kept twice; likewise. Reached before [`MAX_RANGES`] where keys
+/// are longer than 67 bytes.
+const MAX_BOUND_BYTES: usize = 128 << 20;
 
 struct Entry {
     version: Version,
@@ -32,6 +35,8 @@ pub(super) struct History {
     entries: VecDeque<Entry>,
     /// The number of ranges in `entries`.
     ranges: usize,
+    /// The bytes of their bounds.
+    bound_bytes: usize,
     /// Where a stretch of keys begins → the version that wrote it last; it ends where the next one begins.
     /// `Version(0)`: not written within the time that is kept.
     last_written: BTreeMap<Vec<u8>, Version>,
@@ -42,7 +47,13 @@ pub(super) struct History {
 impl History {
     /// A history that begins at `version`.
     pub(super) fn new(version: Version) -> Self {
-        Self { entries: VecDeque::new(), ranges: 0, last_written: BTreeMap::new(), floor: version }
+        Self {
+            entries: VecDeque::new(),
+            ranges: 0,
+            bound_bytes: 0,
+            last_written: BTreeMap::new(),
+            floor: version,
+        }
     }
 
     /// Fails if something in `reads` was written after `read_version`.
@@ -81,6 +92,7 @@ impl History {
             self.assign(range, version);
         }
         self.ranges += writes.len();
+        self.bound_bytes += bound_bytes(&writes);
         self.entries.push_back(Entry { version, at, writes });
     }
 
@@ -124,11 +136,12 @@ impl History {
     pub(super) fn prune(&mut self, now: Duration) {
         while let Some(oldest) = self.entries.front() {
             let expired = now.saturating_sub(oldest.at) > MAX_TRANSACTION_AGE;
-            if !expired && self.ranges <= MAX_RANGES {
+            if !expired && self.ranges <= MAX_RANGES && self.bound_bytes <= MAX_BOUND_BYTES {
                 break;
             }
             if let Some(Entry { version, writes, .. }) = self.entries.pop_front() {
                 self.ranges -= writes.len();
+                self.bound_bytes -= bound_bytes(&writes);
                 self.floor = version;
                 writes.iter().for_each(|range| self.forget(range, version));
             }
@@ -160,6 +173,10 @@ impl History {
             self.last_written.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(key))).next_back();
         stretch.map_or(Version(0), |(_, version)| *version)
     }
+}
+
+fn bound_bytes(ranges: &[KeyRange]) -> usize {
+    ranges.iter().map(|range| range.begin.len() + range.end.len()).sum()
 }
 
 #[cfg(test)]
@@ -201,6 +218,25 @@ mod tests {
         assert!(matches!(history.check(Version(0), &read), Err(StoreError::TooOld)));
         history.check(Version(1), &read).unwrap();
         assert!(history.last_written.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn long_keys_are_forgotten_before_they_fill_the_memory() {
+        let mut history = History::new(Version(0));
+        let long = vec![b'k'; MAX_BOUND_BYTES / 8];
+        for version in 1..=20 {
+            history.prune(Duration::ZERO);
+            history.push(Version(version), Duration::ZERO, one(&long, &[long.as_slice(), b"z"].concat()));
+        }
+        history.prune(Duration::ZERO);
+        assert!(history.bound_bytes <= MAX_BOUND_BYTES, "{}", history.bound_bytes);
+        assert!(
+            matches!(history.check(Version(0), &[]), Err(StoreError::TooOld)),
+            "the oldest are forgotten"
+        );
+        assert!(history.check(Version(19), &[]).is_ok());
+        history.prune(Duration::from_secs(3600));
+        assert_eq!((history.ranges, history.bound_bytes), (0, 0));
     }
 
     /// A random range of two-letter keys.
