@@ -80,7 +80,8 @@ pub async fn claim(store: &Store, keys: &Keyspace) -> Result<(), ClaimError> {
         .await
 }
 
-fn check_format(keys: &Keyspace, stored: &[u8]) -> Result<(), ClaimError> {
+/// Whether this program may use a store whose identity is `stored`.
+pub(crate) fn check_format(keys: &Keyspace, stored: &[u8]) -> Result<(), ClaimError> {
     let format = <[u8; 8]>::try_from(stored).map(u64::from_le_bytes).map_err(|_| StoreError::Record {
         family: GlobalFamily::Identity.name(),
         reason: format!("a format number has 8 bytes, not {}", stored.len()),

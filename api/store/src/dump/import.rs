@@ -16,6 +16,7 @@ use super::format::{Decoder, FormatError, Header, Summary};
 use super::{OnProgress, Progress, left_out};
 use crate::contract::{RangeRead, Row};
 use crate::error::{StoreError, TransactionError};
+use crate::identity::{ClaimError, check_format};
 use crate::keyspace::{GlobalFamily, Key, KeySpan, Keyspace};
 use crate::limits::MAX_KEY_BYTES;
 use crate::store::{RetryPolicy, Store};
@@ -42,6 +43,12 @@ pub enum ImportError {
         /// The key's length with the root prefix, in bytes.
         size: usize,
     },
+    /// A key would lie outside the root, among another root's. Nothing was written.
+    #[error("the export holds a key that lies under no root: no export of this program does")]
+    Outside,
+    /// The export is of a store that this program must not write. Nothing was written.
+    #[error("the export's own store cannot be used")]
+    Claim(#[from] ClaimError),
     /// There is other data. Nothing was written.
     #[error("the store is not empty: import into an empty one, or replace all that is in it (--replace)")]
     NotEmpty,
@@ -137,12 +144,19 @@ fn check(
     progress: OnProgress<'_>,
 ) -> Result<Summary, ImportError> {
     let mut done = Progress::new("checking");
+    let (span, identity) = (keys.span(), keys.global(GlobalFamily::Identity, &()));
     let mut decoder = decoder(file)?;
     while let Some(rows) = decoder.next_block()? {
         for row in rows {
-            let size = keys.root().len() + row.key.len();
-            if size > MAX_KEY_BYTES {
-                return Err(ImportError::KeyTooLong { size });
+            let absolute = [keys.root(), &row.key].concat();
+            if absolute.len() > MAX_KEY_BYTES {
+                return Err(ImportError::KeyTooLong { size: absolute.len() });
+            }
+            if !span.contains(&absolute) {
+                return Err(ImportError::Outside);
+            }
+            if absolute == identity.as_ref() {
+                check_format(keys, &row.value)?;
             }
             done.add(&row.key, &row.value);
         }

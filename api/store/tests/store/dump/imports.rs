@@ -11,9 +11,11 @@ use coditect_auth::SeededEntropy;
 use coditect_store::contract::{
     Backend, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Row, Version, Watch,
 };
-use coditect_store::dump::{Decoder, Export, ImportError, Progress, import, unfinished_import};
+use coditect_store::dump::{
+    Decoder, Encoder, Export, Header, ImportError, Progress, import, unfinished_import,
+};
 use coditect_store::{
-    Embedded, EmbeddedOptions, Keyspace, MonotonicClock, Store, StoreError, SystemMonotonicClock,
+    ClaimError, Embedded, EmbeddedOptions, Keyspace, MonotonicClock, Store, StoreError, SystemMonotonicClock,
 };
 use foundationdb_tuple::pack;
 
@@ -112,6 +114,27 @@ async fn other_data_is_never_mixed_with_an_import() {
     assert_eq!(all(&target.store, &Keyspace::new("neighbour")).await.len(), 3);
     let again = import_bytes(&target.store, &keys(), &file, false).await;
     assert!(matches!(again, Err(ImportError::NotEmpty)), "an import that ended is data: {again:?}");
+}
+
+#[tokio::test]
+async fn what_no_edge_could_use_is_refused_before_anything_is_removed() {
+    let f = Fixture::new();
+    let theirs = rows("test", &f.entropy, 3);
+    fill(&f.store, &theirs).await;
+    let of = |key: &[u8], value: &[u8]| {
+        let (mut encoder, begin) = Encoder::start(Header { created_at: MADE_AT, one_snapshot: true });
+        let block = encoder.push(key, value).unwrap_or_default();
+        [&begin[..], &block, &encoder.finish(1).0].concat()
+    };
+    // Under the root "test" this is a key of the root "test\0".
+    for key in [&[0xff, 1][..], &[]] {
+        let refused = import_bytes(&f.store, &keys(), &of(key, b"v"), true).await;
+        assert!(matches!(refused, Err(ImportError::Outside)), "{key:?}: {refused:?}");
+    }
+    let newer = of(&pack(&("global", "store")), &2_u64.to_le_bytes());
+    let refused = import_bytes(&f.store, &keys(), &newer, true).await;
+    assert!(matches!(refused, Err(ImportError::Claim(ClaimError::Newer { found: 2, .. }))), "{refused:?}");
+    assert_eq!(f.store.begin().range(RangeRead::new([], [0xff], 100)).await.unwrap().rows, theirs);
 }
 
 #[tokio::test]
