@@ -60,3 +60,40 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn complain(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
+
+/// An error with its causes in one line; a cause that an error's own text tells is not told again.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_causes;
+    use coditect_store::dump::{BackupError, FormatError, ImportError};
+    use std::io;
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let full = || io::Error::other("the disk is full");
+        let backup = BackupError::Io { doing: "made", path: "/b".into(), source: full() };
+        let import =
+            ImportError::Unfinished { source: Box::new(ImportError::Format(FormatError::Io(full()))) };
+        let told = [
+            anyhow::Error::from(backup).context("context"),
+            anyhow::Error::from(import).context("context"),
+            anyhow::Error::from(full()).context("context"),
+        ];
+        for error in told {
+            let text = with_causes(&error);
+            assert!(text.starts_with("context: "), "{text}");
+            assert_eq!(text.matches("the disk is full").count(), 1, "{text}");
+        }
+    }
+}

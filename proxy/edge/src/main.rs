@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            cli::complain(&format!("coditect-edge: {error:#}"));
+            cli::complain(&format!("coditect-edge: {}", cli::with_causes(&error)));
             ExitCode::FAILURE
         }
     }

@@ -15,7 +15,7 @@ mod server;
 mod verify;
 
 use crate::app;
-use crate::cli::{complain, say};
+use crate::cli::{complain, say, with_causes};
 use crate::storage::{self, Storage};
 use anyhow::{Context, bail};
 use coditect_auth::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -50,7 +50,7 @@ pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_GOOD),
         Err(error) => {
-            complain(&format!("coditect-edge store: {error:#}"));
+            complain(&format!("coditect-edge store: {}", with_causes(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -66,7 +66,7 @@ pub(crate) async fn serve(config: &Config, storage: &Storage, entropy: &dyn Entr
         Ok(socket) => Some(socket),
         Err(error) => {
             tracing::warn!(
-                error = format!("{error:#}"),
+                error = with_causes(&error),
                 "`store` commands cannot reach this edge while it runs"
             );
             None

@@ -3,6 +3,7 @@
 use super::operations::{Opened, Sink, perform};
 use super::place::{self, Key};
 use super::protocol::{self, Frame, KEY_BYTES, PROGRESS_EVERY, Step};
+use crate::cli::with_causes;
 use anyhow::{Context, anyhow, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -88,10 +89,7 @@ async fn accept(listener: UnixListener, server: Arc<Server>, connections: &mut J
                 connections.spawn(async move {
                     let served = server.serve(stream, greeting).await;
                     if let Err(error) = served {
-                        tracing::debug!(
-                            error = format!("{error:#}"),
-                            "a client of the store's socket failed"
-                        );
+                        tracing::debug!(error = with_causes(&error), "a client of the store's socket failed");
                     }
                 });
             }
@@ -129,7 +127,7 @@ impl Server {
                 tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a wrong key at the store's socket");
                 return refuse(&mut out, "this is not the key of the running edge").await;
             }
-            Err(error) => return refuse(&mut out, &format!("{error:#}")).await,
+            Err(error) => return refuse(&mut out, &with_causes(&error)).await,
         };
         drop(greeting);
         let Ok(_client) = self.clients.try_acquire() else {
@@ -143,7 +141,7 @@ impl Server {
         let work = async move {
             let last = match perform(&request, &self.opened, &mut sink).await {
                 Ok(outcome) => Frame::End(outcome),
-                Err(error) => Frame::Error(format!("{error:#}")),
+                Err(error) => Frame::Error(with_causes(&error)),
             };
             frames.send(last).await.map_err(|_| anyhow!("the client is gone"))
         };
