@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -436,6 +436,50 @@ async fn a_client_that_stops_reading_does_not_keep_the_edge_from_stopping() {
     drop(stream.read_to_end(&mut rest));
     let whole = fs::metadata(data.path().join("whole")).unwrap().len();
     assert!((rest.len() as u64) < whole, "it was broken off: {} of {whole}", rest.len());
+}
+
+/// Starts a store command whose standard output nobody reads.
+fn started(data: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(binary());
+    command.arg("--config").arg(data.join("edge.toml")).arg("store").args(arguments).env_clear();
+    command.current_dir(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Sends SIGINT and gives the exit code.
+async fn interrupted(mut child: Child) -> Option<i32> {
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    wait_until("the command ends", DEADLINE, || child.try_wait().unwrap()).await.code()
+}
+
+#[tokio::test]
+async fn an_interrupted_command_ends_and_leaves_no_half_made_file() {
+    let (edge, _) = populated().await;
+    let data = edge.stop().await;
+    put(data.path(), (0..200).map(|n| (format!("/coditect/filler/{n}"), vec![1; 99_000]))).await;
+    for (arguments, file, made) in
+        [(["export", "state"], "state", "state"), (["backup", "copy"], "copy", ".copy.partial")]
+    {
+        // It may be done before it hears of the interruption.
+        let mut broken_off = false;
+        for _ in 0..20 {
+            let child = started(data.path(), &arguments);
+            let begun = || data.path().join(made).exists().then_some(());
+            wait_until("the file is begun", DEADLINE, begun).await;
+            let code = interrupted(child).await;
+            assert_eq!(data.path().join(file).exists(), code == Some(0), "{arguments:?}: {code:?}");
+            assert!(code == Some(0) || !data.path().join(made).exists(), "{arguments:?}: {code:?}");
+            broken_off = code == Some(2);
+            if broken_off {
+                break;
+            }
+            fs::remove_file(data.path().join(file)).unwrap();
+        }
+        assert!(broken_off, "{arguments:?} was never interrupted");
+    }
+    // The pipe is full after 64 KiB.
+    let mut stuck = started(data.path(), &["export", "-"]);
+    stuck.stdout.as_mut().unwrap().read_exact(&mut [0; 16]).unwrap();
+    assert_eq!(interrupted(stuck).await, Some(2));
 }
 
 #[tokio::test]

@@ -22,24 +22,21 @@ pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::
     if to_stdout && io::stdout().is_terminal() {
         bail!("an export is not for a terminal: name a file, or pipe it into a program");
     }
-    if !to_stdout {
+    let unfinished = if to_stdout {
+        None
+    } else {
         printer.file = Some(create(file)?);
-    }
+        Some(Unfinished(file))
+    };
     let done = ask(config, &Request::Export, &mut printer).await;
     let done = match (&printer.file, done) {
         (Some(made), Ok(outcome)) => made.sync_all().map(|()| outcome).context("the export cannot be synced"),
         (_, done) => done,
     };
-    let outcome = match done {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            if !to_stdout {
-                drop(fs::remove_file(file));
-            }
-            return Err(error);
-        }
-    };
-    let mut summary = outcome.summary;
+    let mut summary = done?.summary;
+    if let Some(made) = unfinished {
+        made.keep();
+    }
     summary["file"] = file.display().to_string().into();
     let moments = match number(&summary, "snapshots") {
         0 | 1 => String::new(),
@@ -54,6 +51,21 @@ pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::
         say(&told)
     }
     Ok(true)
+}
+
+/// A file that is removed unless it is kept, also where its making is broken off.
+struct Unfinished<'a>(&'a Path);
+
+impl Unfinished<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        drop(fs::remove_file(self.0));
+    }
 }
 
 /// Makes a file for its owner only.

@@ -16,6 +16,7 @@ mod verify;
 
 use crate::app;
 use crate::cli::{complain, say, with_causes};
+use crate::signals::Signals;
 use crate::storage::{self, Storage};
 use anyhow::{Context, bail};
 use coditect_auth::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -25,6 +26,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 pub(crate) use self::args::StoreArgs;
 use self::args::StoreCommand;
@@ -38,12 +41,20 @@ pub(crate) use self::server::StoreSocket;
 const NOT_GOOD: u8 = 1;
 /// The exit code of a command that could not be carried out.
 const FAILED: u8 = 2;
+/// One for the command, which may be held up writing to a pipe, and one for signals and time.
+const THREADS: usize = 2;
+/// How long an interrupted command has to remove what it has half made.
+const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Runs a command. Exits 0; 1 if there are problems, or no such key; 2 if it could not be carried out.
 pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
     let done = app::load(config).and_then(|config| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("the runtime cannot start")?.block_on(command(&config, args))
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+        let runtime = runtime.context("the runtime cannot start")?;
+        let done = runtime.block_on(until_interrupted(async move { command(&config, args).await }));
+        runtime.shutdown_timeout(CLEAN_UP);
+        done
     });
     storage::release();
     match done {
@@ -52,6 +63,23 @@ pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
         Err(error) => {
             complain(&format!("coditect-edge store: {}", with_causes(&error)));
             ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Carries a command out, or breaks it off at a signal: what it has half made is then removed.
+async fn until_interrupted(
+    command: impl Future<Output = anyhow::Result<bool>> + Send + 'static,
+) -> anyhow::Result<bool> {
+    let mut signals = Signals::listen().context("no signal can be listened to")?;
+    // On a thread of its own: a pipe that nobody reads may hold it up.
+    let mut task = tokio::spawn(command);
+    tokio::select! {
+        done = &mut task => done.context("the command broke off")?,
+        _ = signals.next() => {
+            task.abort();
+            drop(timeout(CLEAN_UP, task).await);
+            bail!("interrupted")
         }
     }
 }
