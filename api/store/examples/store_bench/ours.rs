@@ -17,8 +17,9 @@ pub(crate) const FILLED: u64 = 100_000;
 /// Each value: 100 bytes.
 pub(crate) const VALUE: &[u8] = &[b'v'; 100];
 
-pub(crate) fn writer_key(writer: u64, n: u64) -> Vec<u8> {
-    format!("write/{writer:03}/{n:012}").into_bytes()
+/// Keys in the order of their writing, as those of logs and messages are.
+pub(crate) fn write_key(n: u64) -> Vec<u8> {
+    format!("write/{n:012}").into_bytes()
 }
 
 pub(crate) fn row_key(n: u64) -> Vec<u8> {
@@ -51,14 +52,14 @@ impl Ours {
     /// Commits one row at a time from each of `writers` tasks.
     pub(crate) fn commits(&self, writers: u64, turn: Duration) -> u64 {
         let deadline = Instant::now() + turn;
-        let tasks = (0..writers).map(|writer| {
+        let tasks = (0..writers).map(|_| {
             let (store, count) = (self.store.clone(), Arc::clone(&self.count));
             self.runtime.spawn(async move {
                 let mut done = 0;
                 while Instant::now() < deadline {
                     let n = count.fetch_add(1, Ordering::Relaxed);
                     let transaction = store.begin();
-                    transaction.set(writer_key(writer, n), VALUE).unwrap();
+                    transaction.set(write_key(n), VALUE).unwrap();
                     transaction.commit().await.unwrap();
                     done += 1;
                 }

@@ -9,7 +9,7 @@ use coditect_store::DEFAULT_CACHE_BYTES;
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::blobs::{BATCH_CHUNKS, CHUNK_BYTES, chunks};
-use crate::ours::{FILLED, VALUE, row_key, spread, writer_key};
+use crate::ours::{FILLED, VALUE, row_key, spread, write_key};
 
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("raw");
 
@@ -44,12 +44,12 @@ impl Raw {
         let deadline = Instant::now() + turn;
         let done = AtomicU64::new(0);
         std::thread::scope(|scope| {
-            for writer in 0..writers {
+            for _ in 0..writers {
                 let done = &done;
                 scope.spawn(move || {
                     while Instant::now() < deadline {
                         let n = self.count.fetch_add(1, Ordering::Relaxed);
-                        self.put(&[(writer_key(writer, n), VALUE.to_vec())]);
+                        self.put(&[(write_key(n), VALUE.to_vec())]);
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 });

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableTable};
 use tokio::runtime::Runtime;
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::contain::contained;
 use super::file::{self, DATA, META, Opened, Site, VERSION};
 use super::generation::Generation;
+use super::group::Pace;
 use super::history::History;
 use super::open_error::OpenError;
 use super::ranges::{KeyRange, RangeSet, successor};
@@ -24,9 +25,6 @@ use super::{Shared, Snapshot};
 use crate::contract::{Version, Versionstamp};
 use crate::error::StoreError;
 use crate::limits::{MAX_TRANSACTION_AGE, RESERVED_FROM};
-
-/// The most transactions in one redb commit.
-const GROUP_TRANSACTIONS: usize = 1024;
 
 /// A transaction's wish to commit.
 pub(super) struct Request {
@@ -95,17 +93,15 @@ pub(super) fn spawn(
 
 impl Committer {
     fn serve(mut self, timers: &Runtime, mut requests: mpsc::Receiver<Request>) {
+        let mut pace = Pace::default();
         loop {
             match timers.block_on(self.wake(&mut requests)) {
                 Wake::Request(first) => {
-                    let mut group = vec![first];
-                    while group.len() < GROUP_TRANSACTIONS
-                        && let Ok(next) = requests.try_recv()
-                    {
-                        group.push(next);
-                    }
+                    let group = pace.gather(first, &mut requests);
                     self.recover_if_due();
+                    let (begun, transactions) = (Instant::now(), group.len());
                     self.commit(group);
+                    pace.committed(transactions, begun.elapsed(), requests.len());
                 }
                 Wake::Failure => drop(self.enter_trouble(Fault::Disk)),
                 Wake::Probe => self.recover_if_due(),

@@ -21,6 +21,7 @@ mod copy;
 mod disk;
 mod file;
 mod generation;
+mod group;
 mod history;
 mod long_snapshot;
 #[cfg(test)]

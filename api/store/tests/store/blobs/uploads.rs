@@ -1,5 +1,7 @@
 //! Writing blobs.
 
+use std::sync::atomic::Ordering;
+
 use std::sync::Arc;
 
 use coditect_auth::{Clock, Entropy, ManualClock, SeededEntropy};
