@@ -6,6 +6,8 @@ mod blobs;
 mod changes;
 mod conformance;
 mod crash;
+#[cfg(feature = "foundationdb")]
+mod differential;
 mod disk_full;
 mod dump;
 mod embedded;
