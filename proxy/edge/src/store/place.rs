@@ -67,8 +67,12 @@ pub(super) fn read_key(path: &Path) -> io::Result<Option<Key>> {
         opened => opened?,
     };
     let mut key = [0; KEY_BYTES];
-    file.read_exact(&mut key)?;
-    Ok(Some(key))
+    match file.read_exact(&mut key) {
+        Ok(()) => Ok(Some(key)),
+        // An edge was killed while it wrote it: nobody serves with such a key.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Connects; `None` if nobody listens there.
