@@ -10,7 +10,7 @@
 //! - Once `commit` has returned, the writes are durable and every later transaction sees them.
 //! - Atomic mutations are applied to the value there is at commit. Reading a key after one in the same
 //!   transaction counts as a read.
-//! - A transaction without writes commits without any check: its reads were consistent anyway.
+//! - A transaction without writes is not checked for conflicts: its reads were consistent anyway. Its age counts.
 
 use std::fmt;
 use std::future::Future;

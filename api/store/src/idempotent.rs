@@ -10,17 +10,9 @@ use std::future::Future;
 use bytes::Bytes;
 
 use crate::error::{StoreError, TransactionError};
-use crate::keyspace::{Key, KeySpan};
+use crate::keyspace::Marker;
 use crate::store::{Retries, RetryPolicy, Store};
 use crate::transaction::Transaction;
-
-/// The unique key of one intended transaction; see [`crate::Keyspace::marker`].
-#[derive(Debug, Clone)]
-pub struct Marker {
-    pub(crate) key: Key,
-    /// Markers so old that nobody looks for them any more; each run removes them.
-    pub(crate) expired: KeySpan,
-}
 
 impl Store {
     /// Like [`Store::run`], and the transaction commits at most once even if a commit's result is lost.

@@ -28,6 +28,7 @@ mod error;
 mod foundationdb;
 mod idempotent;
 mod identity;
+mod measure;
 mod repo;
 mod scan;
 mod store;
@@ -40,9 +41,8 @@ pub use crate::foundationdb::{
 pub use clock::{ManualMonotonicClock, MonotonicClock, SystemMonotonicClock};
 pub use embedded::{DEFAULT_CACHE_BYTES, Embedded, EmbeddedOptions, OpenError};
 pub use error::{Retry, StoreError, TransactionError};
-pub use idempotent::Marker;
 pub use identity::{ClaimError, claim};
-pub use keyspace::{Key, KeySpan, Keyspace, TenantScope};
+pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
     Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,
     Order, Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner,

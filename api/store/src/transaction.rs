@@ -8,7 +8,7 @@ use crate::contract::{
     AtomicOp, BackendTransaction, Committed, Mutation, RangePage, RangeRead, ReadMode, Version, Watch,
 };
 use crate::error::StoreError;
-use crate::limits;
+use crate::{limits, measure};
 
 /// A transaction in progress. Clones are handles to the same transaction.
 ///
@@ -48,22 +48,22 @@ impl Transaction {
     /// The value of a key; checked at commit.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
         let key = key.as_ref();
-        self.account(limits::check_key(key).map(|()| limits::point_bytes(key)))?;
+        self.account(measure::check_key(key).map(|()| measure::point_bytes(key)))?;
         self.noted(self.inner.backend.get(key, ReadMode::Serializable).await)
     }
 
     /// The value of a key; not checked at commit.
     pub async fn get_snapshot(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
         let key = key.as_ref();
-        self.account(limits::check_key(key).map(|()| 0))?;
+        self.account(measure::check_key(key).map(|()| 0))?;
         self.noted(self.inner.backend.get(key, ReadMode::Snapshot).await)
     }
 
     /// One page of a range.
     pub async fn range(&self, read: RangeRead) -> Result<RangePage, StoreError> {
         let checked = read.mode == ReadMode::Serializable;
-        let bytes = if checked { limits::range_bytes(&read.begin, &read.end) } else { 0 };
-        self.account(limits::check_range(&read.begin, &read.end).map(|()| bytes))?;
+        let bytes = if checked { measure::range_bytes(&read.begin, &read.end) } else { 0 };
+        self.account(measure::check_range(&read.begin, &read.end).map(|()| bytes))?;
         let page = self.noted(self.inner.backend.range(read).await)?;
         if checked
             && page.more
@@ -77,7 +77,7 @@ impl Transaction {
 
     /// Buffers any write.
     pub fn mutate(&self, mutation: Mutation) -> Result<(), StoreError> {
-        self.account(limits::check_mutation(&mutation))?;
+        self.account(measure::check_mutation(&mutation))?;
         self.meter().writes = true;
         self.inner.backend.mutate(mutation)
     }
@@ -115,14 +115,14 @@ impl Transaction {
     /// Watches a key from the value it has now; counts as a read of it. See [`Watch`].
     pub async fn watch(&self, key: impl AsRef<[u8]>) -> Result<Watch, StoreError> {
         let key = key.as_ref();
-        self.account(limits::check_key(key).map(|()| limits::point_bytes(key)))?;
+        self.account(measure::check_key(key).map(|()| measure::point_bytes(key)))?;
         self.noted(self.inner.backend.watch(key).await)
     }
 
     /// Adds a range to what is checked at commit, as if it had been read: without what this transaction has set
     /// or cleared itself before.
     pub fn add_read_conflict(&self, begin: &[u8], end: &[u8]) -> Result<(), StoreError> {
-        self.account(limits::check_range(begin, end).map(|()| limits::range_bytes(begin, end)))?;
+        self.account(measure::check_range(begin, end).map(|()| measure::range_bytes(begin, end)))?;
         self.inner.backend.add_read_conflict(begin, end)
     }
 

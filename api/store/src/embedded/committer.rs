@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableTable};
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::contain::contained;
 use super::file::{self, DATA, META, Opened, Site, VERSION};
@@ -19,30 +19,13 @@ use super::group::Pace;
 use super::history::History;
 use super::open_error::OpenError;
 use super::ranges::{KeyRange, RangeSet, successor};
+use super::request::Request;
 use super::trouble::{Fault, PROBE_INTERVAL, Trouble};
-use super::writes::{self, Own, Writes};
+use super::writes::{self, Own};
 use super::{Shared, Snapshot};
 use crate::contract::{Version, Versionstamp};
 use crate::error::StoreError;
 use crate::limits::{MAX_TRANSACTION_AGE, RESERVED_FROM};
-
-/// A transaction's wish to commit.
-pub(super) struct Request {
-    /// What it read, and at which version since when; `None` for a blind write.
-    pub(super) reads: Option<Reads>,
-    pub(super) writes: Writes,
-    /// Dropped without an answer only if the outcome is unknown.
-    pub(super) reply: oneshot::Sender<Result<Version, StoreError>>,
-    /// Its share of the queue's memory.
-    pub(super) _units: OwnedSemaphorePermit,
-}
-
-/// The part of a request that is checked for conflicts.
-pub(super) struct Reads {
-    pub(super) version: Version,
-    pub(super) since: Duration,
-    pub(super) ranges: Vec<KeyRange>,
-}
 
 struct Committer {
     site: Site,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::committer::Request;
+use super::request::Request;
 
 /// The most transactions in one redb commit.
 const GROUP_TRANSACTIONS: usize = 1024;

@@ -30,6 +30,7 @@ mod merge;
 mod open_error;
 mod path;
 mod ranges;
+mod request;
 #[cfg(test)]
 mod torn;
 mod transaction;
@@ -62,7 +63,7 @@ use crate::error::StoreError;
 pub const DEFAULT_CACHE_BYTES: usize = 6 << 20;
 /// Commits that may wait for the committer thread.
 const COMMIT_QUEUE: usize = 4096;
-/// Bytes of buffered writes that may wait for the committer thread, in units of [`QUEUE_UNIT_BYTES`].
+/// Bytes of writes and read ranges that may wait for the committer thread, in units of [`QUEUE_UNIT_BYTES`].
 const COMMIT_QUEUE_UNITS: usize = 64 << 10;
 /// The unit in which waiting writes are counted.
 const QUEUE_UNIT_BYTES: usize = 1 << 10;
@@ -124,7 +125,7 @@ struct Shared {
     /// The newest snapshot; `None` once closed.
     snapshot: RwLock<Option<Arc<Snapshot>>>,
     /// The way to the committer; `None` once closed.
-    queue: Mutex<Option<mpsc::Sender<committer::Request>>>,
+    queue: Mutex<Option<mpsc::Sender<request::Request>>>,
     /// Bounds the memory of waiting writes.
     queue_units: Arc<Semaphore>,
     /// Who waits for which key to change.
@@ -142,7 +143,7 @@ impl Shared {
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    fn queue(&self) -> Result<mpsc::Sender<committer::Request>, StoreError> {
+    fn queue(&self) -> Result<mpsc::Sender<request::Request>, StoreError> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 

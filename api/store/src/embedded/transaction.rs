@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::committer::{Reads, Request};
 use super::contain::contained;
 use super::merge;
 use super::ranges::{KeyRange, RangeSet};
+use super::request::{Reads, Request};
 use super::watches;
 use super::writes::{self, Known, Writes};
 use super::{QUEUE_UNIT_BYTES, Shared, Snapshot};
@@ -103,7 +103,9 @@ impl EmbeddedTransaction {
             Some(Reads { version, since, ranges: std::mem::take(&mut state.reads).into_vec() })
         };
         state.snapshot = None;
-        let commit = Commit { reads, writes: std::mem::take(&mut state.writes), bytes: state.bytes };
+        let checked = reads.iter().flat_map(|reads| &reads.ranges);
+        let bytes = state.bytes + checked.map(|range| range.begin.len() + range.end.len()).sum::<usize>();
+        let commit = Commit { reads, writes: std::mem::take(&mut state.writes), bytes };
         Ok(Ending { commit: Some(commit), watches })
     }
 

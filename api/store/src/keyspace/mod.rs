@@ -17,7 +17,6 @@ pub(crate) use self::families::{GlobalFamily, TenantFamily};
 pub(crate) use self::span::Branch;
 pub use self::span::KeySpan;
 use crate::error::StoreError;
-use crate::idempotent::Marker;
 
 /// How long a marker is kept, in minutes; far longer than any retry loop runs.
 const MARKER_MINUTES: i64 = 15;
@@ -40,6 +39,14 @@ impl From<Key> for Vec<u8> {
     fn from(key: Key) -> Self {
         key.0
     }
+}
+
+/// The unique key of one intended transaction; see [`crate::Keyspace::marker`].
+#[derive(Debug, Clone)]
+pub struct Marker {
+    pub(crate) key: Key,
+    /// Markers so old that nobody looks for them any more; each run removes them.
+    pub(crate) expired: KeySpan,
 }
 
 /// The program's part of the key space.

@@ -1,7 +1,8 @@
 //! Whether what is stored agrees with itself: every key is of a known family and shape, every record can be
 //! read, every index entry that a record must have is there, every entry is some record's, and blobs are whole.
 //!
-//! The walk needs memory for one page of keys only and takes as long as it takes; others may write meanwhile.
+//! The walk needs memory for one page of keys, and about 32 bytes for each blob of one tenant, and takes as long as it
+//! takes; others may write meanwhile.
 //! What looks wrong is looked at once more, alone and in one transaction, before it is reported.
 
 mod contents;
