@@ -21,6 +21,7 @@ pub mod limits;
 pub mod records;
 pub mod verify;
 
+mod audit;
 mod clock;
 mod embedded;
 mod error;
@@ -38,6 +39,7 @@ mod transaction;
 pub use crate::foundationdb::{
     FoundationDb, FoundationDbFault, FoundationDbOptions, NetworkOptions, OpenFoundationDbError, TlsOptions,
 };
+pub use audit::{AuditAction, AuditEvent, AuditLog, OPERATORS};
 pub use clock::{ManualMonotonicClock, MonotonicClock, SystemMonotonicClock};
 pub use embedded::{DEFAULT_CACHE_BYTES, Embedded, EmbeddedOptions, OpenError};
 pub use error::{Retry, StoreError, TransactionError};

@@ -61,6 +61,8 @@ families! {
         Tenants: "tenants", "repo/tenants.rs", "uuid tenant", "–";
         UsersByEmail: "users_by_email", "repo/users.rs", "text e-mail (normalised)", "tuple (uuid tenant, uuid user)";
         AuthSessionTenant: "auth_session_tenant", "repo/auth_sessions.rs", "uuid auth session", "tuple (uuid tenant)";
+        TicketsUsed: "tickets_used", "repo/tickets.rs", "int minute of its end, uuid ticket", "–";
+        Removals: "removals", "repo/removals.rs", "uuid tenant", "record Removal";
         PodAllocations: "pod_allocations", "repo/pods.rs", "text pool, text pod", "record PodAllocation";
     }
 }
@@ -78,19 +80,29 @@ families! {
         Sessions: "sessions", "repo/sessions.rs", "uuid session", "record Session";
         SessionsByUser: "sessions_by_user", "repo/sessions.rs", "uuid user, int creation in Unix ms, uuid session", "–";
         SessionsByPath: "sessions_by_path", "repo/sessions.rs", "uuid user, text workspace path, uuid session", "–";
+        SessionStates: "session_states", "repo/session_states.rs", "uuid session, text part", "record SessionState";
+        SessionStateContents: "session_state_contents", "repo/session_states.rs", "uuid session, text part, int chunk", "raw bytes";
         Conversations: "conversations", "repo/conversations.rs", "uuid conversation", "record Conversation";
         ConversationsByUser: "conversations_by_user", "repo/conversations.rs", "uuid user, int creation in Unix ms, uuid conversation", "–";
         ConversationsBySession: "conversations_by_session", "repo/conversations.rs", "uuid session, int creation in Unix ms, uuid conversation", "–";
         Messages: "messages", "repo/messages.rs", "uuid conversation, int creation in Unix ms, uuid message", "record Message";
         MessagesById: "messages_by_id", "repo/messages.rs", "uuid conversation, uuid message", "tuple (int creation)";
         Audit: "audit", "repo/audit.rs", "int time in Unix ms, uuid entry", "record AuditEntry";
+        AuditHead: "audit_head", "repo/audit.rs", "–", "record AuditHead";
         AuditByActor: "audit_by_actor", "repo/audit.rs", "uuid actor, int time in Unix ms, uuid entry", "–";
         AuditByObject: "audit_by_object", "repo/audit.rs", "text kind, text object, int time in Unix ms, uuid entry", "–";
         Files: "files", "repo/files.rs", "uuid file", "record File";
         FilesByPath: "files_by_path", "repo/files.rs", "uuid session, text path", "tuple (uuid file)";
+        FileVersions: "file_versions", "repo/file_versions.rs", "uuid session, text path, int version", "record FileVersion";
+        Usage: "usage", "repo/usage.rs", "text what", "number, 8 bytes little-endian";
         Agents: "agents", "repo/agents.rs", "uuid agent", "record Agent";
         AgentsByName: "agents_by_name", "repo/agents.rs", "text name (normalised)", "tuple (uuid agent)";
         Settings: "settings", "repo/settings.rs", "text scope, uuid owner, text key", "record Setting";
+        Requests: "requests", "repo/requests.rs", "uuid user, text key", "record StoredRequest";
+        RequestsByTime: "requests_by_time", "repo/requests.rs", "int time in Unix ms, uuid user, text key", "–";
+        Plugins: "plugins", "repo/plugins.rs", "text plugin", "record Plugin";
+        PluginVersions: "plugin_versions", "repo/plugins.rs", "text plugin, int version", "record PluginVersion";
+        PluginActivations: "plugin_activations", "repo/plugins.rs", "text plugin, int activation", "record PluginActivation";
         Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
         BlobReferences: "blob_references", "repo/files.rs, blobs/", "bytes SHA-256, uuid owner", "–";
         BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "SHA-256 over content, chunk and bytes, 32 bytes; raw bytes";

@@ -27,7 +27,7 @@ pub enum UpdateError {
 
 impl UpdateError {
     /// As an error of the store, where nothing can be absent or taken unless the store is damaged.
-    pub(super) fn into_store_error(self, family: &'static str) -> StoreError {
+    pub(crate) fn into_store_error(self, family: &'static str) -> StoreError {
         match self {
             Self::Store(error) => error,
             other => StoreError::Record { family, reason: other.to_string() },
