@@ -69,6 +69,7 @@ pub(crate) struct Auth {
     pub(crate) access_token_seconds: Opt<i64>,
     pub(crate) family_seconds: Opt<i64>,
     pub(crate) refresh_grace_seconds: Opt<i64>,
+    pub(crate) operator_tenant: Opt<String>,
     pub(crate) password: Password,
 }
 

@@ -106,6 +106,8 @@ pub struct AuthConfig {
     pub family_seconds: i64,
     /// How long a rotated refresh token still gets its successor's tokens.
     pub refresh_grace_seconds: i64,
+    /// The tenant whose owners and admins may do what operators do over the API; nobody's unless it is named.
+    pub operator_tenant: Option<Uuid>,
     /// Argon2id's cost and pool.
     pub password: Password,
 }

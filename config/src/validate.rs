@@ -150,6 +150,13 @@ fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
             0..=300,
             "auth.refresh_grace_seconds",
         ),
+        operator_tenant: raw.operator_tenant.as_ref().and_then(|at| match at.get_ref().parse() {
+            Ok(tenant) => Some(tenant),
+            Err(_) => {
+                check.problem(at, "auth.operator_tenant", "is not a UUID, expected a tenant's id");
+                None
+            }
+        }),
         password: password(check, &raw.password),
     };
     if let Some(at) = &raw.audience

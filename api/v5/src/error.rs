@@ -7,20 +7,21 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::envelope;
+pub(crate) use crate::error_code::ErrorCode;
 
-/// Seconds a client is asked to wait before it tries again.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Seconds a client is asked to wait before it tries again, where nothing better is known.
+const RETRY_SECONDS: u64 = 1;
 
 /// Why a request failed. `Display` is what the client reads; causes are logged and never shown.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
+pub(crate) enum ApiError {
     /// Missing or refused credentials.
     #[error(transparent)]
     Auth(#[from] AuthError),
     /// Login with an unknown address or a wrong password; which of them is not told.
     #[error("the e-mail address or the password is wrong")]
     InvalidCredentials,
-    /// The request may come from another site.
+    /// The caller may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
     /// No such path, or no such object for this caller.
@@ -45,11 +46,14 @@ pub enum ApiError {
     #[error("the object has changed in the meantime")]
     VersionMismatch,
     /// The body is larger than allowed.
-    #[error("the request body is larger than {} bytes", crate::extract::MAX_BODY_BYTES)]
-    PayloadTooLarge,
-    /// The body is not declared as JSON.
-    #[error("the request body must be application/json")]
-    UnsupportedMediaType,
+    #[error("the request body is larger than {limit} bytes")]
+    PayloadTooLarge {
+        /// The route's limit, in bytes.
+        limit: u64,
+    },
+    /// The body is of another type than the route takes.
+    #[error("the request body must be {0}")]
+    UnsupportedMediaType(&'static str),
     /// The body is not JSON.
     #[error("the request body is not valid JSON: {0}")]
     InvalidJson(String),
@@ -79,30 +83,33 @@ impl ApiError {
     }
 
     /// The contract's code.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Self::Auth(error) => error.code(),
-            Self::InvalidCredentials => "INVALID_CREDENTIALS",
-            Self::Forbidden(_) => "FORBIDDEN",
-            Self::NotFound => "NOT_FOUND",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::RequestTimeout => "REQUEST_TIMEOUT",
-            Self::UnreadableBody => "BAD_REQUEST",
-            Self::EmailTaken => "EMAIL_TAKEN",
-            Self::Taken => "CONFLICT",
-            Self::VersionMismatch => "PRECONDITION_FAILED",
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
-            Self::InvalidJson(_) => "INVALID_JSON",
-            Self::Validation { .. } => "VALIDATION_FAILED",
-            Self::Overloaded => "OVERLOADED",
-            Self::Unavailable(_) => "UNAVAILABLE",
-            Self::Internal(_) => "INTERNAL",
+            Self::Auth(AuthError::MissingCredentials) => ErrorCode::MissingAuthHeader,
+            Self::Auth(AuthError::InvalidToken) => ErrorCode::InvalidToken,
+            Self::Auth(AuthError::TokenExpired) => ErrorCode::TokenExpired,
+            Self::Auth(AuthError::TokenRevoked) => ErrorCode::TokenRevoked,
+            Self::Auth(AuthError::Unavailable) | Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::InvalidCredentials => ErrorCode::InvalidCredentials,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::RequestTimeout => ErrorCode::RequestTimeout,
+            Self::UnreadableBody => ErrorCode::BadRequest,
+            Self::EmailTaken => ErrorCode::EmailTaken,
+            Self::Taken => ErrorCode::Conflict,
+            Self::VersionMismatch => ErrorCode::PreconditionFailed,
+            Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
+            Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
+            Self::InvalidJson(_) => ErrorCode::InvalidJson,
+            Self::Validation { .. } => ErrorCode::ValidationFailed,
+            Self::Overloaded => ErrorCode::Overloaded,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 
     /// The status that goes with it.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Auth(error) => {
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -115,12 +122,17 @@ impl ApiError {
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
             Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Validation { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Overloaded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// When to try again, in seconds, where that can help.
+    fn retry_after(&self) -> Option<u64> {
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECONDS)
     }
 }
 
@@ -128,12 +140,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         if status.is_server_error() {
-            tracing::error!(code = self.code(), cause = %causes(&self), "API request failed");
+            tracing::error!(code = self.code().name(), cause = %causes(&self), "API request failed");
         }
-        let mut response = envelope::failure(status, self.code(), &self.to_string());
+        let mut response = envelope::failure(status, self.code(), self.to_string());
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -177,8 +189,8 @@ impl From<UpdateError> for ApiError {
             UpdateError::NotFound => Self::NotFound,
             UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
             UpdateError::Taken => Self::Taken,
-            // The API has no files yet.
-            UpdateError::NoContent => Self::NotFound,
+            // Only files have contents; their handlers upload anew.
+            error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
             UpdateError::Store(error) => error.into(),
         }
     }

@@ -1,7 +1,13 @@
-//! What handlers take from a request: the caller, an id in the path, a JSON body.
+//! What handlers take from a request: the caller, ids in the path, a query, a JSON body, preconditions.
 
+mod conditions;
+mod query;
+
+use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::conditions::IfMatch;
+pub(crate) use self::query::{Cursor, PageQuery, Query};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use coditect_auth::{AuthError, Identity};
@@ -14,6 +20,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::state::ApiState;
 
 /// The largest JSON body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
@@ -55,10 +62,46 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(text) =
             Path::<String>::from_request_parts(parts, state).await.map_err(|_| ApiError::NotFound)?;
-        if text.len() != uuid::fmt::Hyphenated::LENGTH {
-            return Err(ApiError::NotFound);
-        }
-        Uuid::try_parse(&text).map(Self).map_err(|_| ApiError::NotFound)
+        id(&text).map(Self)
+    }
+}
+
+/// Several ids of the path, in its order; see [`Id`].
+pub(crate) struct Ids<const N: usize>(pub(crate) [Uuid; N]);
+
+impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(texts) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::NotFound)?;
+        let ids = texts.iter().map(|(_, text)| id(text)).collect::<Result<Vec<_>, _>>()?;
+        ids.try_into().map(Self).map_err(|_| ApiError::NotFound)
+    }
+}
+
+fn id(text: &str) -> Result<Uuid, ApiError> {
+    if text.len() != uuid::fmt::Hyphenated::LENGTH {
+        return Err(ApiError::NotFound);
+    }
+    Uuid::try_parse(text).map_err(|_| ApiError::NotFound)
+}
+
+/// Id and time of an object that a request creates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New {
+    pub(crate) id: Uuid,
+    /// Unix milliseconds.
+    pub(crate) now: i64,
+}
+
+impl FromRequestParts<Arc<ApiState>> for New {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let claimed = parts.extensions.get::<Self>().copied();
+        Ok(claimed.unwrap_or_else(|| Self { id: state.entropy.uuid(), now: state.clock.now_millis() }))
     }
 }
 
@@ -98,19 +141,21 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(())
     } else {
-        Err(ApiError::UnsupportedMediaType)
+        Err(ApiError::UnsupportedMediaType("application/json"))
     }
 }
 
 async fn read(request: Request) -> Result<Bytes, ApiError> {
     // Nobody waits for a body whose declared length is refused anyway.
     if axum::body::HttpBody::size_hint(request.body()).lower() > MAX_BODY_BYTES as u64 {
-        return Err(ApiError::PayloadTooLarge);
+        return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES as u64 });
     }
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES);
     match tokio::time::timeout(BODY_DEADLINE, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES as u64 })
+        }
         Ok(Err(_)) => Err(ApiError::UnreadableBody),
         Err(_) => Err(ApiError::RequestTimeout),
     }

@@ -1,50 +1,63 @@
 //! The API under `/api/v5`: an axum router that the edge calls in process, as a tower service.
 //!
 //! The edge has authenticated a request before it gets here and put a [`coditect_auth::Identity`] into its
-//! extensions; an operation that needs a caller and finds none answers 401. Every answer, errors included, is
-//! the envelope of [`envelope`]; [`ApiError`] is the only place where failures become HTTP.
-//!
-//! Operations: `GET health`; `POST auth/{register,login,refresh,logout}`; `POST`, `GET sessions`; `GET`, `PUT`,
-//! `PATCH`, `DELETE sessions/{id}`. Everything else under `/api/v5` answers 404.
+//! extensions. Each operation states who may call it ([`access`]); its handler, its types and that statement make the
+//! OpenAPI document ([`openapi`]), so that none can say other than what is done. Every JSON answer, errors included, is
+//! the envelope of [`envelope`]; [`error`] is the only place where failures become HTTP.
 
-pub mod envelope;
-
+mod access;
 mod cookie;
+mod envelope;
 mod error;
+mod error_code;
 mod extract;
 mod guard;
 mod handlers;
+mod metrics;
+mod openapi;
 mod state;
 mod validate;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::middleware;
-use axum::routing::{get, post};
+use axum::{Router, middleware};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub use error::ApiError;
+pub use error_code::ErrorCode;
+pub use metrics::ApiMetrics;
+pub use openapi::document;
 pub use state::ApiState;
 
+use access::{AccessTable, Enforcement};
+use error::ApiError;
 use handlers::{auth, health, sessions};
+
+/// Where the API is.
+pub(crate) const PREFIX: &str = "/api/v5";
+
+/// Every operation, with the paths below [`PREFIX`].
+fn operations() -> OpenApiRouter<Arc<ApiState>> {
+    openapi::base()
+        .routes(routes!(openapi::openapi_json))
+        .merge(health::routes())
+        .merge(auth::routes())
+        .merge(sessions::routes())
+}
 
 /// The whole API, with the paths as clients see them.
 pub fn router(state: ApiState) -> Router {
-    guard::protect(
-        Router::new()
-            .route("/api/v5/health", get(health::health))
-            .route("/api/v5/auth/register", post(auth::register))
-            .route("/api/v5/auth/login", post(auth::login))
-            .route("/api/v5/auth/refresh", post(auth::refresh))
-            .route("/api/v5/auth/logout", post(auth::logout))
-            .route("/api/v5/sessions", get(sessions::list).post(sessions::create))
-            .route(
-                "/api/v5/sessions/{id}",
-                get(sessions::get).put(sessions::replace).patch(sessions::update).delete(sessions::delete),
-            )
-            .fallback(async || ApiError::NotFound)
-            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-            .with_state(Arc::new(state)),
-    )
-    .layer(middleware::from_fn(guard::never_cache))
+    let state = Arc::new(state);
+    let metrics = Arc::clone(&state.metrics);
+    let (operations, document) = operations().split_for_parts();
+    let enforcement = Enforcement { table: AccessTable::of(&document), state: Arc::clone(&state) };
+    let operations =
+        operations.route_layer(middleware::from_fn_with_state(Arc::new(enforcement), access::enforce));
+    Router::new()
+        .nest(PREFIX, operations)
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .with_state(state)
+        .layer(middleware::from_fn_with_state(metrics, guard::catch_panic))
+        .layer(middleware::from_fn(guard::never_cache))
 }

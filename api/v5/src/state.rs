@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use coditect_auth::{Clock, Entropy, Families, PasswordHasher, TokenIssuer};
 use coditect_config::AuthConfig;
-use coditect_store::Repositories;
+use coditect_store::{AuditLog, Repositories};
+
+use crate::metrics::ApiMetrics;
 
 /// Everything the API needs; nothing is global.
 pub struct ApiState {
     /// Where everything is stored.
     pub repositories: Repositories,
+    /// Where it is recorded who did what.
+    pub audit: AuditLog,
     /// Mints tokens from stored auth sessions.
     pub issuer: Arc<TokenIssuer>,
     /// The index of live families, shared with the gate, so that a logout takes effect at once.
@@ -22,4 +26,6 @@ pub struct ApiState {
     pub entropy: Arc<dyn Entropy>,
     /// How long families live and how long a lost refresh may be retried.
     pub auth: AuthConfig,
+    /// What Prometheus learns.
+    pub metrics: Arc<ApiMetrics>,
 }

@@ -10,7 +10,7 @@ use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use coditect_api::ApiState;
+use coditect_api::{ApiMetrics, ApiState};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
     TokenIssuer, TokenSettings, TokenVerifier,
@@ -19,7 +19,7 @@ use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
     AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
 };
-use coditect_store::Repositories;
+use coditect_store::{AuditLog, Repositories};
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -133,6 +133,7 @@ impl App {
             Arc::clone(&entropy),
             workspaces.clone(),
         );
+        let registry = Registry::new();
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
             issuer: Arc::clone(&issuer),
@@ -141,9 +142,10 @@ impl App {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             auth: config.auth.clone(),
+            metrics: Arc::new(ApiMetrics::new(&registry)?),
+            audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
         });
 
-        let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let reloader = Arc::new(Reloader {
             services: Services {

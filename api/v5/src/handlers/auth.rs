@@ -11,17 +11,29 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode, Uri};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::rfc3339;
 use crate::cookie::{self, CookieMode};
-use crate::envelope::{Created, Data, Empty};
+use crate::envelope::{Answer, Created, Data, Empty};
 use crate::error::ApiError;
 use crate::extract::{Caller, Json, OptionalJson, client};
 use crate::state::ApiState;
 use crate::validate;
 
-#[derive(Deserialize)]
+/// The operations of this resource.
+pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RegisterRequest {
     email: String,
@@ -30,41 +42,67 @@ pub(crate) struct RegisterRequest {
     last_name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LoginRequest {
     email: String,
     password: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RefreshRequest {
     refresh_token: Option<String>,
 }
 
 /// What a login, a registration and a refresh answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LoginResponse {
     token: String,
     /// Left out where the client keeps it in the cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     refresh_token: Option<String>,
     /// Of the access token, in seconds.
     expires_in: i64,
     user: UserResponse,
 }
 
-#[derive(Serialize)]
-struct UserResponse {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UserResponse {
     id: Uuid,
     tenant_id: Uuid,
     email: String,
     first_name: String,
     last_name: String,
-    role: Role,
+    #[schema(inline)]
+    role: UserRole,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
+}
+
+/// What a user may do in the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UserRole {
+    /// Everything.
+    Owner,
+    /// Everything but what touches owners.
+    Admin,
+    /// What concerns the user alone.
+    Member,
+}
+
+impl From<Role> for UserRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Owner => Self::Owner,
+            Role::Admin => Self::Admin,
+            Role::Member => Self::Member,
+        }
+    }
 }
 
 impl TryFrom<User> for UserResponse {
@@ -77,14 +115,25 @@ impl TryFrom<User> for UserResponse {
             email: user.email,
             first_name: user.first_name,
             last_name: user.last_name,
-            role: user.role,
+            role: user.role.into(),
             created_at: rfc3339(user.created_at)?,
             updated_at: rfc3339(user.updated_at)?,
         })
     }
 }
 
-pub(crate) async fn register(
+/// Creates a user with a tenant of its own, and logs it in.
+#[utoipa::path(
+    post, path = "/auth/register", tag = "auth", operation_id = "register", security(()),
+    params(("X-Coditect-Refresh" = Option<String>, Header, description = "`cookie`: the refresh token comes as an HttpOnly cookie")),
+    request_body = RegisterRequest,
+    responses(
+        (status = 201, description = "The user, logged in", body = Answer<LoginResponse>),
+        (status = 403, description = "The cookie was asked for from another origin"),
+        (status = 409, description = "Another user has the address"),
+    )
+)]
+async fn register(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
     uri: Uri,
@@ -127,7 +176,18 @@ pub(crate) async fn register(
     answer(&state, mode, StatusCode::CREATED, &registration.auth_session, registration.user)
 }
 
-pub(crate) async fn login(
+/// Logs a user in.
+#[utoipa::path(
+    post, path = "/auth/login", tag = "auth", operation_id = "login", security(()),
+    params(("X-Coditect-Refresh" = Option<String>, Header, description = "`cookie`: the refresh token comes as an HttpOnly cookie")),
+    request_body = LoginRequest,
+    responses(
+        (status = 200, description = "The user, logged in", body = Answer<LoginResponse>),
+        (status = 401, description = "The address or the password is wrong"),
+        (status = 403, description = "The tenant is suspended, or the cookie was asked for from another origin"),
+    )
+)]
+async fn login(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
     uri: Uri,
@@ -151,7 +211,18 @@ pub(crate) async fn login(
     answer(&state, mode, StatusCode::OK, &auth_session, user)
 }
 
-pub(crate) async fn refresh(
+/// Gives new tokens for a refresh token, which is then used up.
+#[utoipa::path(
+    post, path = "/auth/refresh", tag = "auth", operation_id = "refresh", security(()),
+    params(("X-Coditect-Refresh" = Option<String>, Header, description = "`cookie`: the refresh token is in the HttpOnly cookie")),
+    request_body = Option<RefreshRequest>,
+    responses(
+        (status = 200, description = "New tokens of the same login", body = Answer<LoginResponse>),
+        (status = 401, description = "The login has ended, or the token was used before"),
+        (status = 403, description = "The tenant is suspended, or the cookie counts only with the header"),
+    )
+)]
+async fn refresh(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
     uri: Uri,
@@ -182,7 +253,12 @@ pub(crate) async fn refresh(
     }
 }
 
-pub(crate) async fn logout(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, ApiError> {
+/// Ends the login, and every socket that was opened with it.
+#[utoipa::path(
+    post, path = "/auth/logout", tag = "auth", operation_id = "logout", security(("bearer" = ["member"])),
+    responses((status = 200, description = "The login has ended", body = Answer<Empty>))
+)]
+async fn logout(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, ApiError> {
     let family = caller.0.claims.token_family;
     let now = state.clock.now();
     // First what outlives this process, then what takes effect at once.

@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod health;
 pub(crate) mod sessions;
 
+use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,4 +16,9 @@ fn rfc3339(millis: i64) -> Result<String, ApiError> {
         .map_err(|error| ApiError::Internal(Box::new(error)))?
         .format(&Rfc3339)
         .map_err(|error| ApiError::Internal(Box::new(error)))
+}
+
+/// A field that is there, so that `null` is not mistaken for a field left out.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

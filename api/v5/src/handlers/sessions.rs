@@ -2,77 +2,113 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use coditect_store::records::{FIRST_VERSION, Session, SessionStatus, SessionType};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::rfc3339;
-use crate::envelope::{Created, Data, Empty};
+use super::{present, rfc3339};
+use crate::envelope::{Answer, CreatedVersioned, Data, Empty, List, ListAnswer, Versioned};
 use crate::error::ApiError;
-use crate::extract::{Caller, Id, Json};
+use crate::extract::{Caller, Id, IfMatch, Json, New, PageQuery, Query};
 use crate::state::ApiState;
 use crate::validate;
 
-/// Workspaces in one answer when the client does not say.
-const DEFAULT_LIMIT: usize = 100;
-/// The most workspaces in one answer.
-const MAX_LIMIT: usize = 200;
+/// The operations of this resource.
+pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, replace, update, delete))
+}
+
+/// What a workspace is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SessionKind {
+    /// A plain workspace.
+    #[default]
+    Workspace,
+    /// A workspace for AI agents.
+    AiStudio,
+    /// A workspace opened in Theia.
+    Theia,
+}
+
+/// Where a workspace is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SessionState {
+    /// It can be worked in.
+    Active,
+    /// Nothing of it runs; opening it resumes it where it was.
+    Paused,
+    /// It is being removed.
+    Deleting,
+}
 
 /// A whole workspace, to create or to replace.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionRequest {
+    /// 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
+    /// 1 to 4096 bytes; the API gives it no meaning.
+    #[schema(min_length = 1, max_length = 4096)]
     workspace_path: Option<String>,
     #[serde(default)]
-    r#type: SessionType,
+    #[schema(inline)]
+    r#type: SessionKind,
+    /// At most 64 KiB of JSON.
     #[serde(default)]
+    #[schema(value_type = Object)]
     settings: Map<String, Value>,
 }
 
 /// The fields to change.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionPatch {
     #[serde(default, deserialize_with = "present")]
+    #[schema(min_length = 1, max_length = 200, nullable = false)]
     name: Option<String>,
     /// `null` removes it.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096)]
     workspace_path: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    r#type: Option<SessionType>,
+    #[schema(inline, nullable = false)]
+    r#type: Option<SessionKind>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Object, nullable = false)]
     settings: Option<Map<String, Value>>,
 }
 
-/// A field that is there, so that `null` is not mistaken for a field left out.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-#[derive(Deserialize)]
-pub(crate) struct ListQuery {
-    limit: Option<usize>,
-}
-
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SessionResponse {
     id: Uuid,
     name: String,
     tenant_id: Uuid,
     user_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     workspace_path: Option<String>,
-    r#type: SessionType,
+    #[schema(inline)]
+    r#type: SessionKind,
+    #[schema(value_type = Object)]
     settings: Map<String, Value>,
-    status: SessionStatus,
+    #[schema(inline)]
+    status: SessionState,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     conversation_id: Option<Uuid>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
+    #[schema(format = DateTime)]
     last_accessed_at: String,
 }
 
@@ -86,9 +122,9 @@ impl TryFrom<Session> for SessionResponse {
             tenant_id: session.tenant_id,
             user_id: session.user_id,
             workspace_path: session.workspace_path,
-            r#type: session.r#type,
+            r#type: session.r#type.into(),
             settings: session.settings,
-            status: session.status,
+            status: session.status.into(),
             conversation_id: session.conversation_id,
             created_at: rfc3339(session.created_at)?,
             updated_at: rfc3339(session.updated_at)?,
@@ -128,7 +164,7 @@ impl SessionPatch {
             session.workspace_path.clone_from(path);
         }
         if let Some(kind) = self.r#type {
-            session.r#type = kind;
+            session.r#type = kind.into();
         }
         if let Some(settings) = &self.settings {
             session.settings.clone_from(settings);
@@ -136,20 +172,56 @@ impl SessionPatch {
     }
 }
 
-pub(crate) async fn create(
+impl From<SessionType> for SessionKind {
+    fn from(kind: SessionType) -> Self {
+        match kind {
+            SessionType::Workspace => Self::Workspace,
+            SessionType::AiStudio => Self::AiStudio,
+            SessionType::Theia => Self::Theia,
+        }
+    }
+}
+
+impl From<SessionKind> for SessionType {
+    fn from(kind: SessionKind) -> Self {
+        match kind {
+            SessionKind::Workspace => Self::Workspace,
+            SessionKind::AiStudio => Self::AiStudio,
+            SessionKind::Theia => Self::Theia,
+        }
+    }
+}
+
+impl From<SessionStatus> for SessionState {
+    fn from(status: SessionStatus) -> Self {
+        match status {
+            SessionStatus::Active => Self::Active,
+            SessionStatus::Paused => Self::Paused,
+            SessionStatus::Deleting => Self::Deleting,
+        }
+    }
+}
+
+/// Creates a workspace.
+#[utoipa::path(
+    post, path = "/sessions", tag = "sessions", operation_id = "createSession", security(("bearer" = ["member"])),
+    request_body = SessionRequest,
+    responses((status = 201, description = "The workspace", body = Answer<SessionResponse>))
+)]
+async fn create(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
+    New { id, now }: New,
     Json(request): Json<SessionRequest>,
-) -> Result<Created<SessionResponse>, ApiError> {
+) -> Result<CreatedVersioned<SessionResponse>, ApiError> {
     let request = request.validate()?;
-    let now = state.clock.now_millis();
     let session = Session {
-        id: state.entropy.uuid(),
+        id,
         name: request.name,
         tenant_id: caller.tenant(),
         user_id: caller.user(),
         workspace_path: request.workspace_path,
-        r#type: request.r#type,
+        r#type: request.r#type.into(),
         settings: request.settings,
         status: SessionStatus::Active,
         conversation_id: None,
@@ -159,39 +231,59 @@ pub(crate) async fn create(
         version: FIRST_VERSION,
     };
     state.repositories.sessions().create(&session).await?;
-    Ok(Created(session.try_into()?))
+    Ok(CreatedVersioned(session.version, session.try_into()?))
 }
 
-pub(crate) async fn list(
+/// Lists the caller's workspaces, newest first.
+#[utoipa::path(
+    get, path = "/sessions", tag = "sessions", operation_id = "listSessions", security(("bearer" = ["member"])),
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = ListAnswer<SessionResponse>))
+)]
+async fn list(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Data<Vec<SessionResponse>>, ApiError> {
-    let limit = match query {
-        Ok(Query(ListQuery { limit })) => limit.unwrap_or(DEFAULT_LIMIT),
-        Err(_) => 0,
-    };
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::validation("limit", "must be a number from 1 to 200"));
-    }
+    Query(page): Query<PageQuery>,
+) -> Result<List<SessionResponse>, ApiError> {
+    let limit = page.limit();
     let sessions = state.repositories.sessions().list(caller.tenant(), caller.user(), limit).await?;
-    sessions.into_iter().map(SessionResponse::try_from).collect::<Result<_, _>>().map(Data)
+    let items = sessions.into_iter().map(SessionResponse::try_from).collect::<Result<_, _>>()?;
+    Ok(List { items, next_cursor: None })
 }
 
-pub(crate) async fn get(
+/// Reads a workspace.
+#[utoipa::path(
+    get, path = "/sessions/{id}", tag = "sessions", operation_id = "getSession", security(("bearer" = ["member"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The workspace", body = Answer<SessionResponse>))
+)]
+async fn get(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     Id(id): Id,
-) -> Result<Data<SessionResponse>, ApiError> {
-    found(state.repositories.sessions().get(caller.tenant(), caller.user(), id).await?)
+) -> Result<Versioned<SessionResponse>, ApiError> {
+    let session = state.repositories.sessions().get(caller.tenant(), caller.user(), id).await?;
+    let session = session.ok_or(ApiError::NotFound)?;
+    Ok(Versioned(session.version, session.try_into()?))
 }
 
-pub(crate) async fn replace(
+/// Replaces what a client can set of a workspace.
+#[utoipa::path(
+    put, path = "/sessions/{id}", tag = "sessions", operation_id = "replaceSession", security(("bearer" = ["member"])),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The workspace's `ETag`")),
+    request_body = SessionRequest,
+    responses(
+        (status = 200, description = "The workspace as it is now", body = Answer<SessionResponse>),
+        (status = 412, description = "It has changed since"),
+    )
+)]
+async fn replace(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     Id(id): Id,
+    version: IfMatch,
     Json(request): Json<SessionRequest>,
-) -> Result<Data<SessionResponse>, ApiError> {
+) -> Result<Versioned<SessionResponse>, ApiError> {
     let request = request.validate()?;
     let whole = SessionPatch {
         name: Some(request.name),
@@ -199,19 +291,38 @@ pub(crate) async fn replace(
         r#type: Some(request.r#type),
         settings: Some(request.settings),
     };
-    change(&state, &caller, id, &whole).await
+    change(&state, &caller, id, version, &whole).await
 }
 
-pub(crate) async fn update(
+/// Changes some fields of a workspace.
+#[utoipa::path(
+    patch, path = "/sessions/{id}", tag = "sessions", operation_id = "updateSession",
+    security(("bearer" = ["member"])),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The workspace's `ETag`")),
+    request_body = SessionPatch,
+    responses(
+        (status = 200, description = "The workspace as it is now", body = Answer<SessionResponse>),
+        (status = 412, description = "It has changed since"),
+    )
+)]
+async fn update(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     Id(id): Id,
+    version: IfMatch,
     Json(patch): Json<SessionPatch>,
-) -> Result<Data<SessionResponse>, ApiError> {
-    change(&state, &caller, id, &patch.validate()?).await
+) -> Result<Versioned<SessionResponse>, ApiError> {
+    change(&state, &caller, id, version, &patch.validate()?).await
 }
 
-pub(crate) async fn delete(
+/// Removes a workspace with all that is in it.
+#[utoipa::path(
+    delete, path = "/sessions/{id}", tag = "sessions", operation_id = "deleteSession",
+    security(("bearer" = ["member"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "It is gone", body = Answer<Empty>))
+)]
+async fn delete(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     Id(id): Id,
@@ -227,20 +338,17 @@ async fn change(
     state: &ApiState,
     caller: &Caller,
     id: Uuid,
+    IfMatch(version): IfMatch,
     patch: &SessionPatch,
-) -> Result<Data<SessionResponse>, ApiError> {
+) -> Result<Versioned<SessionResponse>, ApiError> {
     let now = state.clock.now_millis();
     let changed = state
         .repositories
         .sessions()
-        .update(caller.tenant(), caller.user(), id, None, |session| {
+        .update(caller.tenant(), caller.user(), id, version, |session| {
             patch.apply(session);
             session.updated_at = now;
         })
         .await?;
-    Ok(Data(changed.try_into()?))
-}
-
-fn found(session: Option<Session>) -> Result<Data<SessionResponse>, ApiError> {
-    Ok(Data(session.ok_or(ApiError::NotFound)?.try_into()?))
+    Ok(Versioned(changed.version, changed.try_into()?))
 }

@@ -25,7 +25,7 @@ async fn unknown_paths_are_404_in_the_envelope() {
         "/api/v5/sessions/create/x",
         "/api/v5x/health",
         "/api/v5/conversations",
-        "/api/v5/openapi.json",
+        "/api/v5/openapi.yaml",
         "/api/v5//health",
     ] {
         assert_eq!(api.get(path, None).await.refused(404, "NOT_FOUND"), "not found", "{path}");

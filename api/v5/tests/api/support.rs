@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiState, router};
+use coditect_api::{ApiMetrics, ApiState, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
 };
 use coditect_config::{AuthConfig, PasswordConfig};
-use coditect_store::{Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock};
+use coditect_store::{
+    AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use secrecy::SecretString;
@@ -41,7 +43,9 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn data(&self) -> &Value {
         assert_eq!(self.body["success"], true, "{}", self.body);
-        assert_eq!(self.body.as_object().unwrap().len(), 2, "{}", self.body);
+        let fields = self.body.as_object().unwrap().len();
+        let is_list = self.body.get("next_cursor").is_some();
+        assert_eq!(fields, if is_list { 3 } else { 2 }, "{}", self.body);
         &self.body["data"]
     }
 
@@ -95,8 +99,10 @@ impl Api {
             families: Arc::clone(&families),
             passwords: Arc::new(PasswordHasher::new(passwords, Arc::clone(&entropy)).unwrap()),
             clock: clock.clone(),
+            audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
             entropy,
             auth: auth_config(),
+            metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
         Self { router: router(state), clock, verifier, families, repositories, _dir: dir }
@@ -174,6 +180,7 @@ fn auth_config() -> AuthConfig {
         access_token_seconds: 3600,
         family_seconds: FAMILY,
         refresh_grace_seconds: GRACE,
+        operator_tenant: None,
         password: PasswordConfig { memory_kib: 8, iterations: 1, parallelism: 1, workers: 2, queue: 64 },
     }
 }

@@ -1,0 +1,32 @@
+//! `If-Match`: the version of an object that a change is meant for.
+
+use axum::extract::FromRequestParts;
+use http::header::IF_MATCH;
+use http::request::Parts;
+
+use crate::error::ApiError;
+
+/// The version in `If-Match`: none where the header is absent or `*`. It is the `ETag` of an earlier answer, a number
+/// in quotes (RFC 9110, 13.1.1); an object whose version is another is not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IfMatch(pub(crate) Option<u64>);
+
+/// A version no object has: what a tag says that this API never gave out.
+const NO_VERSION: u64 = u64::MAX;
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all(IF_MATCH).iter();
+        let Some(first) = values.next() else { return Ok(Self(None)) };
+        let one = first.to_str().ok().filter(|text| values.next().is_none() && !text.contains(','));
+        let tag = one.ok_or_else(|| ApiError::validation("If-Match", "must be one entity tag, or *"))?.trim();
+        if tag == "*" {
+            return Ok(Self(None));
+        }
+        // Weak tags never match (RFC 9110, 8.8.3.2).
+        let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        Ok(Self(Some(version.and_then(|text| text.parse().ok()).unwrap_or(NO_VERSION))))
+    }
+}
