@@ -20,5 +20,6 @@ mod sandbox;
 mod shutdown;
 mod startup;
 mod store_commands;
+mod storms;
 mod support;
 mod tunnels;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     server: Vec<String>,
     auth: Vec<String>,
+    password: Vec<String>,
     upstreams: Vec<(String, String)>,
     plugins: Vec<(String, String)>,
     routes: Vec<(String, String)>,
@@ -43,6 +44,12 @@ impl Config {
     /// A line of `[auth]`.
     pub fn auth(mut self, line: &str) -> Self {
         self.auth.push(line.to_owned());
+        self
+    }
+
+    /// A line of `[auth.password]`, in place of the cheapest hash there is.
+    pub fn password(mut self, line: &str) -> Self {
+        self.password.push(line.to_owned());
         self
     }
 
@@ -96,10 +103,11 @@ impl Config {
             "[server]\nhttp = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n{}\n\
              [store]\npath = '{data}/store.redb'\n\
              [auth]\nkey_file = '{data}/signing.key'\n{}\n\
-             [auth.password]\nmemory_kib = 64\niterations = 1\n\
+             [auth.password]\n{}\n\
              [terminal]\nworkspace_root = '{data}/workspaces'\n",
             lines(&self.server),
             lines(&self.auth),
+            if self.password.is_empty() { CHEAPEST.to_owned() } else { lines(&self.password) },
         );
         for (name, body) in &self.upstreams {
             toml += &format!("[upstreams.{name}]\n{body}\n");
@@ -120,6 +128,9 @@ impl Config {
         file
     }
 }
+
+/// Registering must not dominate a test.
+const CHEAPEST: &str = "memory_kib = 64\niterations = 1";
 
 /// The `/theia` route of the product.
 pub const THEIA: &str = "upstream = 'theia'\nauth = 'workspace'\nstrip_prefix = true";
