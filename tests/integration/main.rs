@@ -15,6 +15,7 @@ mod journey;
 mod observability;
 mod outages;
 mod plugins;
+mod plugins_api;
 mod proxying;
 mod sandbox;
 mod shutdown;

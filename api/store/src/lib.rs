@@ -46,9 +46,11 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,
-    Order, Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner,
-    Settings, Tenants, TimeCursor, UpdateError, Users,
+    Activate, ActivePlugin, Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files,
+    KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_MODULE_BYTES, MAX_PAGE,
+    MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_TENANT_MODULE_BYTES, Messages, NewMessage, NewPluginVersion, Order,
+    Page, PluginError, Plugins, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions,
+    SettingOwner, Settings, Tenants, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

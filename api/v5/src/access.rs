@@ -32,12 +32,25 @@ pub(crate) enum Access {
     Owner,
     /// An owner or admin of the operators' tenant.
     Operator,
+    /// An owner of the tenant, or an operator; which of them it takes depends on what is asked for.
+    OwnerOrOperator,
 }
 
 impl Access {
     /// Reads the `security` of an operation; `None` if it states nothing that is known here.
     fn stated(security: &Value) -> Option<Self> {
-        let [requirement] = security.as_array()?.as_slice() else { return None };
+        match security.as_array()?.as_slice() {
+            [requirement] => Self::required(requirement),
+            [one, other] => match (Self::required(one)?, Self::required(other)?) {
+                (Self::Owner, Self::Operator) => Some(Self::OwnerOrOperator),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Reads one of the alternatives of an operation's `security`.
+    fn required(requirement: &Value) -> Option<Self> {
         let requirement = requirement.as_object()?;
         if requirement.is_empty() {
             return Some(Self::Public);
@@ -104,7 +117,8 @@ pub(crate) async fn enforce(
     }
 }
 
-async fn check(
+/// Whether a caller has an access, by the role they have now.
+pub(crate) async fn check(
     state: &ApiState,
     access: Option<Access>,
     identity: Option<&Identity>,
@@ -119,13 +133,14 @@ async fn check(
     }
     let user = state.repositories.users().get(claims.tenant_id, claims.sub).await?;
     let role = user.ok_or(AuthError::TokenRevoked)?.role;
+    let operates =
+        matches!(role, Role::Owner | Role::Admin) && state.auth.operator_tenant == Some(claims.tenant_id);
     let allowed = match access {
         Access::Public | Access::Member => true,
         Access::Admin => matches!(role, Role::Owner | Role::Admin),
         Access::Owner => role == Role::Owner,
-        Access::Operator => {
-            matches!(role, Role::Owner | Role::Admin) && state.auth.operator_tenant == Some(claims.tenant_id)
-        }
+        Access::Operator => operates,
+        Access::OwnerOrOperator => role == Role::Owner || operates,
     };
     if allowed { Ok(()) } else { Err(ApiError::Forbidden("your role does not allow this")) }
 }
@@ -141,6 +156,8 @@ mod tests {
             (json!([{}]), Some(Access::Public)),
             (json!([{"bearer": ["member"]}]), Some(Access::Member)),
             (json!([{"bearer": ["owner"]}]), Some(Access::Owner)),
+            (json!([{"bearer": ["owner"]}, {"bearer": ["operator"]}]), Some(Access::OwnerOrOperator)),
+            (json!([{"bearer": ["owner"]}, {"bearer": ["member"]}]), None),
             (json!(null), None),
             (json!([]), None),
             (json!([{"bearer": []}]), None),

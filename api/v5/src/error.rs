@@ -2,12 +2,14 @@
 
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, PasswordError};
-use coditect_store::{RegistrationError, StoreError, UpdateError};
+use coditect_store::blobs::BlobError;
+use coditect_store::{PluginError, RegistrationError, StoreError, UpdateError};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::envelope;
 pub(crate) use crate::error_code::ErrorCode;
+use crate::plugins::PluginRefusal;
 
 /// Seconds a client is asked to wait before it tries again, where nothing better is known.
 const RETRY_SECONDS: u64 = 1;
@@ -65,6 +67,15 @@ pub(crate) enum ApiError {
         /// What is expected.
         reason: String,
     },
+    /// The object is not in the state that the request needs.
+    #[error("{0}")]
+    Conflict(String),
+    /// There are as many as there may be.
+    #[error("{0}")]
+    LimitReached(String),
+    /// The plugin cannot run here.
+    #[error("the plugin is refused: {0}")]
+    PluginRefused(String),
     /// A limit of concurrent work is reached.
     #[error("the server is busy, try again in a moment")]
     Overloaded,
@@ -97,7 +108,9 @@ impl ApiError {
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
-            Self::Taken => ErrorCode::Conflict,
+            Self::Taken | Self::Conflict(_) => ErrorCode::Conflict,
+            Self::LimitReached(_) => ErrorCode::LimitReached,
+            Self::PluginRefused(_) => ErrorCode::PluginRefused,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
@@ -120,11 +133,13 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
+            Self::EmailTaken | Self::Taken | Self::Conflict(_) | Self::LimitReached(_) => {
+                StatusCode::CONFLICT
+            }
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Validation { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Validation { .. } | Self::PluginRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Overloaded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -201,6 +216,40 @@ impl From<RegistrationError> for ApiError {
         match error {
             RegistrationError::EmailTaken => Self::EmailTaken,
             RegistrationError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<BlobError> for ApiError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Store(error) => error.into(),
+            BlobError::TooLarge { limit } => Self::PayloadTooLarge { limit },
+            BlobError::Expired => Self::RequestTimeout,
+            error => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<PluginError> for ApiError {
+    fn from(error: PluginError) -> Self {
+        match error {
+            PluginError::Update(error) => error.into(),
+            PluginError::NoVersion(_) => Self::validation("version", error.to_string()),
+            PluginError::Limit { .. } => Self::LimitReached(error.to_string()),
+            PluginError::Active | PluginError::NotActive | PluginError::NothingBefore => {
+                Self::Conflict(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<PluginRefusal> for ApiError {
+    fn from(refusal: PluginRefusal) -> Self {
+        match refusal {
+            PluginRefusal::Refused(_) | PluginRefusal::TooSlow => Self::PluginRefused(refusal.to_string()),
+            PluginRefusal::Busy => Self::Overloaded,
+            PluginRefusal::Failed(error) => Self::Internal(error),
         }
     }
 }

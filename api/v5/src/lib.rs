@@ -15,6 +15,7 @@ mod guard;
 mod handlers;
 mod metrics;
 mod openapi;
+mod plugins;
 mod state;
 mod validate;
 
@@ -27,11 +28,15 @@ use utoipa_axum::routes;
 pub use error_code::ErrorCode;
 pub use metrics::ApiMetrics;
 pub use openapi::document;
+pub use plugins::{
+    MAX_VALIDATIONS, ModuleFacts, PluginRefusal, PluginTrial, PluginTrials, PluginValidator,
+    VALIDATION_DEADLINE,
+};
 pub use state::ApiState;
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{auth, health, plugins as plugin_operations, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -42,6 +47,7 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(openapi::openapi_json))
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(plugin_operations::routes())
         .merge(sessions::routes())
 }
 

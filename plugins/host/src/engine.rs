@@ -88,7 +88,11 @@ impl Engine {
         Plugin::load(&self.inner, config).map_err(refuse)
     }
 
-    fn check_limits(&self, limits: &Limits) -> Result<(), LoadReason> {
+    pub(crate) fn inner(&self) -> &Arc<EngineInner> {
+        &self.inner
+    }
+
+    pub(crate) fn check_limits(&self, limits: &Limits) -> Result<(), LoadReason> {
         let most = self.inner.settings.max_memory_bytes;
         if limits.memory_bytes > most {
             let allowed = format!("at most {most} bytes");

@@ -85,7 +85,8 @@ fn check_cpu(state: &mut HostState) -> wasmtime::Result<UpdateDeadline> {
 }
 
 impl Instance {
-    /// Makes, starts and configures a guest, in Envoy's order: start-up code, root context, `vm_start`, `configure`.
+    /// Makes and starts a guest, in Envoy's order: start-up code, root context, `vm_start`. It wants to be configured
+    /// next ([`Self::configure`]).
     ///
     /// `place` stands before `store`, so that on failure it is given back after the store has freed its slot.
     pub(crate) fn start(
@@ -111,11 +112,11 @@ impl Instance {
         let mut started = Self { guest, callbacks, next_context: ROOT_CONTEXT + 1, _place: place };
         started.guest.run_start_functions(&instance, limits.start_cpu)?;
         started.guest.store.data_mut().place = Place::Callback;
-        started.configure(limits.start_cpu)?;
+        started.start_root(limits.start_cpu)?;
         Ok(started)
     }
 
-    fn configure(&mut self, budget: Duration) -> Result<(), StartError> {
+    fn start_root(&mut self, budget: Duration) -> Result<(), StartError> {
         let call = |phase| Call::new(phase, ROOT_CONTEXT, budget);
         if let Some(create) = &self.callbacks.context_create {
             self.guest.call(
@@ -127,17 +128,22 @@ impl Instance {
             )?;
         }
         let plugin = Arc::clone(&self.guest.store.data().scope.plugin);
-        let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if let Some(start) = &self.callbacks.vm_start {
             let arguments = (ROOT_CONTEXT, size(&plugin.vm_configuration));
             if self.guest.call("proxy_on_vm_start", call(Phase::VmStart), None, start, arguments)? == 0 {
                 return Err(StartError::Refused { function: "proxy_on_vm_start" });
             }
         }
+        Ok(())
+    }
+
+    /// Gives a started guest its configuration.
+    pub(crate) fn configure(&mut self) -> Result<(), StartError> {
+        let plugin = Arc::clone(&self.guest.store.data().scope.plugin);
         if let Some(configure) = &self.callbacks.configure {
+            let call = Call::new(Phase::Configure, ROOT_CONTEXT, plugin.limits.start_cpu);
             let arguments = (ROOT_CONTEXT, size(&plugin.configuration));
-            if self.guest.call("proxy_on_configure", call(Phase::Configure), None, configure, arguments)? == 0
-            {
+            if self.guest.call("proxy_on_configure", call, None, configure, arguments)? == 0 {
                 return Err(StartError::Refused { function: "proxy_on_configure" });
             }
         }
@@ -280,6 +286,11 @@ impl Guest {
             }),
         }
     }
+}
+
+/// The length of a configuration, as the guest is told.
+fn size(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
 fn begin(store: &mut Store<HostState>, ticking: &Ticking, call: Call) {

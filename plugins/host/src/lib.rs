@@ -125,6 +125,7 @@
 mod abi;
 mod callbacks;
 mod capacity;
+mod check;
 mod engine;
 mod error;
 mod exchange;
@@ -146,6 +147,7 @@ mod stream;
 mod ticker;
 
 pub use abi::{AbiVersion, Action, HeaderMap, LogLevel, MetricKind, Status};
+pub use check::{CheckDepth, ModuleFacts};
 pub use engine::Engine;
 pub use error::{EngineError, LoadError, LoadReason, StartError, StreamError, Trap, TrapCause};
 pub use exchange::{Environment, Exchange, LocalResponse, LogRecord, Outcome, Refused, log_to_tracing};

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::abi::{AbiVersion, LogLevel};
+use crate::check::CheckDepth;
 use crate::engine::EngineInner;
 use crate::error::{LoadReason, StartError, StreamError};
 use crate::exchange::Exchange;
@@ -109,27 +110,22 @@ struct PluginInner {
 
 impl Plugin {
     pub(crate) fn load(engine: &Arc<EngineInner>, config: PluginConfig) -> Result<Self, LoadReason> {
-        let facts = Arc::new(PluginFacts {
-            name: config.name.into(),
-            root_id: config.root_id,
-            vm_id: config.vm_id,
-            vm_configuration: config.vm_configuration,
-            configuration: config.configuration,
-            log_level: config.log_level,
-            limits: config.limits,
-            environment: Arc::clone(&engine.environment),
-            counters: Counters::default(),
-            retired_metrics: Mutex::default(),
-        });
-        let scope = canary_scope(engine, &facts);
-        let probe = instance::store(&engine.runtime, Arc::clone(&scope), &engine.ticking());
-        let module = engine.module(&config.wasm, probe)?;
-        start_canary(engine, &module, scope).map_err(LoadReason::Canary)?;
+        let failure_mode = config.failure_mode;
+        let (module, facts) = try_out(engine, config, CheckDepth::Configured)?;
         let pool = Arc::new(Pool::new());
         engine.add_pool(&pool);
         let engine = Arc::clone(engine);
-        let inner = PluginInner { engine, module, facts, failure_mode: config.failure_mode, pool };
+        let inner = PluginInner { engine, module, facts, failure_mode, pool };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Loads one as far as `depth`, and keeps only its module.
+    pub(crate) fn check(
+        engine: &Arc<EngineInner>,
+        config: PluginConfig,
+        depth: CheckDepth,
+    ) -> Result<Arc<CompiledModule>, LoadReason> {
+        try_out(engine, config, depth).map(|(module, _)| module)
     }
 
     /// Its name.
@@ -230,7 +226,9 @@ impl Plugin {
         let ticking = engine.ticking();
         let store = instance::store(&engine.runtime, Arc::clone(scope), &ticking);
         Counters::add(&facts.counters.instances_started);
-        Instance::start(module, place, store, ticking).map_err(|reason| match reason {
+        let started = Instance::start(module, place, store, ticking);
+        let configured = started.and_then(|mut instance| instance.configure().map(|()| instance));
+        configured.map_err(|reason| match reason {
             StartError::Trap(trap) => StreamError::Trap(trap),
             reason => StreamError::Start { plugin: plugin(), reason },
         })
@@ -248,12 +246,45 @@ fn canary_scope(engine: &EngineInner, facts: &Arc<PluginFacts>) -> Arc<Scope> {
     })
 }
 
-fn start_canary(engine: &EngineInner, module: &CompiledModule, scope: Arc<Scope>) -> Result<(), StartError> {
+/// Compiles a plugin's module and starts a canary of it, as far as `depth`.
+fn try_out(
+    engine: &Arc<EngineInner>,
+    config: PluginConfig,
+    depth: CheckDepth,
+) -> Result<(Arc<CompiledModule>, Arc<PluginFacts>), LoadReason> {
+    let facts = Arc::new(PluginFacts {
+        name: config.name.into(),
+        root_id: config.root_id,
+        vm_id: config.vm_id,
+        vm_configuration: config.vm_configuration,
+        configuration: config.configuration,
+        log_level: config.log_level,
+        limits: config.limits,
+        environment: Arc::clone(&engine.environment),
+        counters: Counters::default(),
+        retired_metrics: Mutex::default(),
+    });
+    let scope = canary_scope(engine, &facts);
+    let probe = instance::store(&engine.runtime, Arc::clone(&scope), &engine.ticking());
+    let module = engine.module(&config.wasm, probe)?;
+    start_canary(engine, &module, scope, depth).map_err(LoadReason::Canary)?;
+    Ok((module, facts))
+}
+
+fn start_canary(
+    engine: &EngineInner,
+    module: &CompiledModule,
+    scope: Arc<Scope>,
+    depth: CheckDepth,
+) -> Result<(), StartError> {
     let place = engine.place().map_err(|limit| StartError::Exhausted { limit })?;
     let ticking = engine.ticking();
     Counters::add(&scope.plugin.counters.instances_started);
     let store = instance::store(&engine.runtime, scope, &ticking);
     let mut canary = Instance::start(module, place, store, ticking)?;
+    if depth == CheckDepth::Configured {
+        canary.configure()?;
+    }
     Ok(canary.end_root()?)
 }
 

@@ -1,9 +1,11 @@
 //! How the parts meet that may not know each other: the API and the terminals as services of the proxy, the store as
-//! the gate's and the terminals' source of whose a workspace is.
+//! the gate's and the terminals' source of whose a workspace is, the plugin host as what tries uploads out.
 
 use async_trait::async_trait;
+use coditect_api::{ModuleFacts, PluginRefusal, PluginTrial, PluginValidator};
 use coditect_auth::{Claims, Clock, Identity};
 use coditect_proxy::{BoxError, LocalService, Reply, RequestBody, UpgradeHandler, Workspaces, full};
+use coditect_proxy_wasm::{CheckDepth, Engine, LoadError, LoadReason, PluginConfig, StartError};
 use coditect_store::Repositories;
 use coditect_terminal::{AttachHandler, LookupError, TerminalService, WorkspaceLookup};
 use futures::future::BoxFuture;
@@ -17,6 +19,9 @@ use uuid::Uuid;
 
 /// How many of a user's workspaces are looked through for the one opened last.
 const LOOKED_THROUGH: usize = 200;
+
+/// The longest refusal of a plugin that its author reads, in bytes: names of a module's own are in it.
+const MAX_REFUSAL_BYTES: usize = 1024;
 
 /// The API. When it deletes a workspace, that workspace's terminals end.
 pub(crate) struct Api<S> {
@@ -118,6 +123,45 @@ impl WorkspaceLookup for StoredWorkspaces {
         let found = self.repositories.sessions().get(tenant, user, session).await;
         found.map(|found| found.is_some()).map_err(|error| LookupError(Box::new(error)))
     }
+}
+
+/// The plugin host, as what tries uploaded plugins out: with the limits it runs them with, on a thread for blocking work.
+pub(crate) struct HostTrials(pub(crate) Engine);
+
+impl PluginValidator for HostTrials {
+    fn validate(&self, trial: PluginTrial) -> BoxFuture<'static, Result<ModuleFacts, PluginRefusal>> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            let checked = tokio::task::spawn_blocking(move || check(&engine, trial)).await;
+            checked.unwrap_or_else(|panicked| Err(PluginRefusal::Failed(Box::new(panicked))))
+        })
+    }
+}
+
+fn check(engine: &Engine, trial: PluginTrial) -> Result<ModuleFacts, PluginRefusal> {
+    let depth = match trial.configuration {
+        Some(_) => CheckDepth::Configured,
+        None => CheckDepth::Started,
+    };
+    let config = PluginConfig {
+        root_id: trial.root_id,
+        configuration: trial.configuration.unwrap_or_default(),
+        ..PluginConfig::new(trial.name, &*trial.module)
+    };
+    let facts = engine.check(config, depth).map_err(refusal)?;
+    Ok(ModuleFacts { abi: facts.abi.to_string(), imports: facts.imports })
+}
+
+fn refusal(error: LoadError) -> PluginRefusal {
+    if matches!(*error.reason, LoadReason::Canary(StartError::Exhausted { .. })) {
+        return PluginRefusal::Busy;
+    }
+    let mut text = error.reason.to_string();
+    if text.len() > MAX_REFUSAL_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_REFUSAL_BYTES));
+        text.push('…');
+    }
+    PluginRefusal::Refused(text)
 }
 
 /// Ready while the store answers and the edge does not drain.

@@ -1,6 +1,6 @@
 //! The composition root: every part is made here, from the configuration, and joined to the others.
 
-use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
+use crate::adapters::{Api, HostTrials, Ready, StoredWorkspaces, Terminals};
 use crate::cli::say;
 use crate::feed::Feed;
 use crate::log;
@@ -10,7 +10,7 @@ use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState};
+use coditect_api::{ApiMetrics, ApiState, PluginTrials};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
     TokenIssuer, TokenSettings, TokenVerifier,
@@ -133,6 +133,8 @@ impl App {
             Arc::clone(&entropy),
             workspaces.clone(),
         );
+        let plugins = PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
+            .context("the plugin host cannot start")?;
         let registry = Registry::new();
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
@@ -142,6 +144,7 @@ impl App {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             auth: config.auth.clone(),
+            plugins: PluginTrials::new(Arc::new(HostTrials(plugins.engine().clone()))),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
         });
@@ -153,8 +156,7 @@ impl App {
                 terminal: Arc::new(Terminals(terminals.clone())),
                 console: CONSOLE,
             },
-            plugins: PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
-                .context("the plugin host cannot start")?,
+            plugins,
             metrics: metrics.clone(),
         });
         let snapshot = Arc::new(ArcSwap::from_pointee(reloader.build(&config)?));

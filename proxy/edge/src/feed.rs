@@ -92,7 +92,8 @@ impl Feed {
                 // Nothing is cached of these.
                 Change::TenantResumed { .. }
                 | Change::ConfigurationChanged
-                | Change::PluginActivated { .. } => {}
+                | Change::PluginActivated { .. }
+                | Change::PluginDeactivated { .. } => {}
                 _ => self.missed = true,
             }
         }

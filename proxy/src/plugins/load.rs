@@ -58,6 +58,11 @@ impl PluginLoader {
         Ok(Self { engine: Engine::new(EngineSettings::default(), Arc::new(environment))? })
     }
 
+    /// The engine that they are loaded into.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Whether each plugin can be loaded, without keeping it.
     ///
     /// # Errors

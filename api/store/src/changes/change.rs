@@ -40,7 +40,7 @@ pub enum Change {
     },
     /// Configuration that is in the store is another.
     ConfigurationChanged,
-    /// A plugin's version was put to work.
+    /// A plugin's version was put to work, or back to work. It is a plugin of the tenant or of the operators.
     PluginActivated {
         /// For this tenant alone, or for all.
         tenant: Option<Uuid>,
@@ -48,6 +48,13 @@ pub enum Change {
         plugin: String,
         /// Its version.
         version: String,
+    },
+    /// A plugin was taken out of work. It is a plugin of the tenant or of the operators.
+    PluginDeactivated {
+        /// For this tenant alone, or for all.
+        tenant: Option<Uuid>,
+        /// The plugin's name.
+        plugin: String,
     },
     /// A kind this program does not know, or a record it cannot read: whoever caches something that may depend on it
     /// reads that anew.
@@ -122,6 +129,7 @@ mod tests {
             Change::ConfigurationChanged,
             Change::PluginActivated { tenant: None, plugin: "p".into(), version: "1".into() },
             Change::PluginActivated { tenant: Some(tenant), plugin: "p".into(), version: "1".into() },
+            Change::PluginDeactivated { tenant: None, plugin: "p".into() },
         ] {
             let found = decode(Position::START, &encode(7, &change).unwrap());
             assert_eq!(found, Recorded { position: Position::START, at: Some(7), change });

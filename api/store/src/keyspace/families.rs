@@ -101,10 +101,11 @@ families! {
         Requests: "requests", "repo/requests.rs", "uuid user, text key", "record StoredRequest";
         RequestsByTime: "requests_by_time", "repo/requests.rs", "int time in Unix ms, uuid user, text key", "–";
         Plugins: "plugins", "repo/plugins.rs", "text plugin", "record Plugin";
-        PluginVersions: "plugin_versions", "repo/plugins.rs", "text plugin, int version", "record PluginVersion";
-        PluginActivations: "plugin_activations", "repo/plugins.rs", "text plugin, int activation", "record PluginActivation";
+        PluginVersions: "plugin_versions", "repo/plugin_versions.rs", "text plugin, int version", "record PluginVersion";
+        PluginActivations: "plugin_activations", "repo/plugin_activations.rs", "text plugin, int activation", "record PluginActivation";
+        PluginActivationsByTarget: "plugin_activations_by_target", "repo/plugin_activations.rs", "text plugin, text route (empty: all), uuid tenant (nil: all)", "tuple (int activation, int version, int activation before)";
         Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
-        BlobReferences: "blob_references", "repo/files.rs, blobs/", "bytes SHA-256, uuid owner", "–";
+        BlobReferences: "blob_references", "repo/files.rs, repo/plugin_versions.rs, blobs/", "bytes SHA-256, uuid owner", "– of a file, else tuple (text plugin, int version)";
         BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "SHA-256 over content, chunk and bytes, 32 bytes; raw bytes";
         BlobUploads: "blob_uploads", "blobs/", "uuid content", "record Upload";
         BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, bytes SHA-256", "–";

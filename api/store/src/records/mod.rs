@@ -10,6 +10,7 @@ mod audit;
 mod auth;
 mod conversation;
 mod file;
+mod plugin;
 mod pod;
 mod session;
 mod setting;
@@ -25,6 +26,10 @@ pub use self::audit::{AuditEntry, AuditObject};
 pub use self::auth::TokenFamily;
 pub use self::conversation::{Conversation, Message, MessageRole};
 pub use self::file::{Content, File};
+pub use self::plugin::{
+    ActivationEnd, DEFAULT_ORDER, Plugin, PluginActivation, PluginFailure, PluginSettings, PluginTarget,
+    PluginVersion,
+};
 pub use self::pod::PodAllocation;
 pub use self::session::{Session, SessionStatus, SessionType};
 pub use self::setting::{Setting, SettingScope};

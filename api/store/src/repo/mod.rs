@@ -10,6 +10,9 @@ mod files;
 pub(crate) mod indexed;
 mod messages;
 mod page;
+pub(crate) mod plugin_activations;
+pub(crate) mod plugin_versions;
+pub(crate) mod plugins;
 mod pods;
 mod sessions;
 mod settings;
@@ -30,6 +33,11 @@ pub use self::error::UpdateError;
 pub use self::files::Files;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
+pub use self::plugin_activations::{Activate, ActivePlugin, KEPT_ACTIVATIONS};
+pub use self::plugin_versions::{
+    MAX_MODULE_BYTES, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_TENANT_MODULE_BYTES, NewPluginVersion,
+};
+pub use self::plugins::{MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, PluginError, Plugins};
 pub use self::pods::Pods;
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
@@ -115,6 +123,11 @@ impl Repositories {
     /// Settings of users and tenants.
     pub fn settings(&self) -> Settings<'_> {
         Settings::new(&self.context)
+    }
+
+    /// Uploaded plugins, their versions and activations.
+    pub fn plugins(&self) -> Plugins<'_> {
+        Plugins::new(&self.context, self.blobs())
     }
 
     /// Which workspace has which pod.

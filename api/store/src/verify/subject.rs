@@ -8,10 +8,12 @@ use crate::keyspace::element::Element;
 use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
-    Agent, AuditEntry, Conversation, File, Message, PodAllocation, Record, Session, Setting, Tenant,
-    TokenFamily, User,
+    Agent, AuditEntry, Conversation, File, Message, Plugin, PluginActivation, PluginVersion, PodAllocation,
+    Record, Session, Setting, Tenant, TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
+use crate::repo::plugin_activations::{activation_key, unpack_target};
+use crate::repo::plugin_versions::version_held_by;
 
 /// What there is to check about a key of a known family.
 pub(super) enum Subject {
@@ -96,6 +98,9 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Files => record_of::<File>,
         TenantFamily::Agents => record_of::<Agent>,
         TenantFamily::Settings => record_of::<Setting>,
+        TenantFamily::Plugins => record_of::<Plugin>,
+        TenantFamily::PluginVersions => record_of::<PluginVersion>,
+        TenantFamily::PluginActivations => record_of::<PluginActivation>,
         // Blobs have checks of their own: contents.rs.
         _ => return Ok(None),
     };
@@ -115,7 +120,7 @@ fn entry(
     elements: &[Element<'_>],
     value: &[u8],
 ) -> Result<Option<Subject>, StoreError> {
-    use Element::{Int, Uuid as Id};
+    use Element::{Int, Text, Uuid as Id};
     use TenantFamily as F;
     Ok(Some(match (family, elements) {
         (F::AuthSessionsByFamily, [_, Id(id)]) => entry_of::<AuthSession>(scope, scope.auth_session(*id)),
@@ -137,10 +142,17 @@ fn entry(
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
             entry_of::<File>(scope, scope.key(F::Files, &(id,)))
         }
-        (F::BlobReferences, [_, Id(id)]) => entry_of::<File>(scope, scope.key(F::Files, &(id,))),
+        (F::BlobReferences, [_, Id(id)]) => match version_held_by(scope, value) {
+            Some(version) => entry_of::<PluginVersion>(scope, version),
+            None => entry_of::<File>(scope, scope.key(F::Files, &(id,))),
+        },
         (F::AgentsByName, _) => {
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
             entry_of::<Agent>(scope, scope.key(F::Agents, &(id,)))
+        }
+        (F::PluginActivationsByTarget, [Text(plugin), _, _]) => {
+            let (activation, _, _) = unpack_target(value)?;
+            entry_of::<PluginActivation>(scope, activation_key(scope, plugin, activation))
         }
         _ => return Ok(None),
     }))

@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod health;
+pub(crate) mod plugins;
 pub(crate) mod sessions;
 
 use serde::{Deserialize, Deserializer};

@@ -4,6 +4,7 @@
 mod auth;
 mod bodies;
 mod cookie;
+mod plugins;
 mod routes;
 mod sessions;
 mod support;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiMetrics, ApiState, router};
+use coditect_api::{ApiMetrics, ApiState, PluginTrials, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
@@ -19,6 +19,9 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::plugins::Stub;
 
 pub(crate) const START: i64 = 1_800_000_000;
 pub(crate) const GRACE: i64 = 10;
@@ -30,6 +33,7 @@ pub(crate) struct Api {
     pub(crate) verifier: TokenVerifier,
     pub(crate) families: Arc<Families>,
     pub(crate) repositories: Repositories,
+    pub(crate) validator: Arc<Stub>,
     _dir: TempDir,
 }
 
@@ -78,6 +82,16 @@ impl Api {
     }
 
     pub(crate) fn with_passwords(passwords: PasswordSettings) -> Self {
+        Self::build(passwords, None)
+    }
+
+    /// One whose operators' tenant is this.
+    pub(crate) fn operated_by(tenant: Uuid) -> Self {
+        Self::build(password_settings(2, 64), Some(tenant))
+    }
+
+    fn build(passwords: PasswordSettings, operator_tenant: Option<Uuid>) -> Self {
+        let validator = Arc::new(Stub::default());
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(11));
@@ -101,17 +115,22 @@ impl Api {
             clock: clock.clone(),
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
             entropy,
-            auth: auth_config(),
+            auth: AuthConfig { operator_tenant, ..auth_config() },
+            plugins: PluginTrials::new(validator.clone()),
             metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
-        Self { router: router(state), clock, verifier, families, repositories, _dir: dir }
+        Self { router: router(state), clock, verifier, families, repositories, validator, _dir: dir }
+    }
+
+    /// Sends a request as it is; whatever comes back.
+    pub(crate) async fn response(&self, request: Request<Body>) -> http::Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// Sends a request as it is.
     pub(crate) async fn raw(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.response(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         assert_eq!(parts.headers["cache-control"], "no-store");
         let body = match bytes.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coditect_proxy_wasm::{AbiVersion, LoadReason, PluginConfig, StartError, TrapCause};
+use coditect_proxy_wasm::{AbiVersion, CheckDepth, LoadReason, PluginConfig, StartError, TrapCause};
 
 use crate::guest::Guest;
 use crate::world::engine;
@@ -190,4 +190,30 @@ fn a_module_is_compiled_once_and_goes_with_its_last_plugin() {
     assert_eq!(engine.live_modules(), 1);
     drop(two);
     assert_eq!(engine.live_modules(), 0);
+}
+
+#[test]
+fn a_check_keeps_nothing_and_says_what_the_module_may_touch() {
+    const LOG: &str = r#"(import "env" "proxy_log" (func (param i32 i32 i32) (result i32)))"#;
+    const TICK: &str = r#"(import "env" "proxy_done" (func (result i32)))"#;
+    const REFUSES: &str =
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 0))"#;
+    let (engine, _) = engine();
+    let wasm = wat::parse_str(format!("(module {LOG}{LOG}{TICK}{MEMORY}{MALLOC}{MARKER}{REFUSES})")).unwrap();
+    let check = |depth| engine.check(PluginConfig::new("test", wasm.clone()), depth);
+    let facts = check(CheckDepth::Started).expect("its configuration is not looked at");
+    assert_eq!(facts.abi, AbiVersion::V0_2_1);
+    assert_eq!(
+        (facts.imports, facts.callbacks),
+        (
+            vec!["env.proxy_done".to_owned(), "env.proxy_log".to_owned()],
+            vec!["proxy_on_configure".to_owned()],
+        )
+    );
+    let refused = check(CheckDepth::Configured).expect_err("it refuses its configuration");
+    assert!(matches!(
+        *refused.reason,
+        LoadReason::Canary(StartError::Refused { function: "proxy_on_configure" })
+    ));
+    assert_eq!((engine.live_instances(), engine.live_modules()), (0, 0));
 }

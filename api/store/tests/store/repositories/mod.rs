@@ -8,6 +8,7 @@ mod files;
 mod home;
 mod isolation;
 mod logins;
+mod plugins;
 mod pods;
 mod settings;
 mod users;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Check> {
         files::ALL,
         isolation::ALL,
         logins::ALL,
+        plugins::ALL,
         pods::ALL,
         settings::ALL,
         users::ALL,
