@@ -14,6 +14,7 @@ mod pods;
 mod sessions;
 mod settings;
 mod tenants;
+mod tickets;
 mod token_families;
 mod users;
 
@@ -34,6 +35,7 @@ pub use self::pods::Pods;
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
+pub use self::tickets::Tickets;
 pub use self::users::{Registration, RegistrationError, Users};
 use crate::blobs::Blobs;
 use crate::contract::{RangeRead, ReadMode};
@@ -115,6 +117,11 @@ impl Repositories {
     /// Settings of users and tenants.
     pub fn settings(&self) -> Settings<'_> {
         Settings::new(&self.context)
+    }
+
+    /// The one-use tickets that were used.
+    pub fn tickets(&self) -> Tickets<'_> {
+        Tickets::new(&self.context)
     }
 
     /// Which workspace has which pod.

@@ -10,6 +10,7 @@ mod isolation;
 mod logins;
 mod pods;
 mod settings;
+mod tickets;
 mod users;
 mod verify;
 mod workspaces;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<Check> {
         logins::ALL,
         pods::ALL,
         settings::ALL,
+        tickets::ALL,
         users::ALL,
         verify::ALL,
         workspaces::ALL,
