@@ -50,7 +50,7 @@ pub use repo::{
     KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_MODULE_BYTES, MAX_PAGE,
     MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_TENANT_MODULE_BYTES, Messages, NewMessage, NewPluginVersion, Order,
     Page, PluginError, Plugins, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions,
-    SettingOwner, Settings, Tenants, TimeCursor, UpdateError, Users,
+    SettingOwner, Settings, Tenants, Tickets, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -17,6 +17,7 @@ mod pods;
 mod sessions;
 mod settings;
 mod tenants;
+mod tickets;
 mod token_families;
 mod users;
 
@@ -42,6 +43,7 @@ pub use self::pods::Pods;
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
+pub use self::tickets::Tickets;
 pub use self::users::{Registration, RegistrationError, Users};
 use crate::blobs::Blobs;
 use crate::contract::{RangeRead, ReadMode};
@@ -128,6 +130,11 @@ impl Repositories {
     /// Uploaded plugins, their versions and activations.
     pub fn plugins(&self) -> Plugins<'_> {
         Plugins::new(&self.context, self.blobs())
+    }
+
+    /// The one-use tickets that were used.
+    pub fn tickets(&self) -> Tickets<'_> {
+        Tickets::new(&self.context)
     }
 
     /// Which workspace has which pod.

@@ -141,7 +141,7 @@ async fn register(
 ) -> Result<Response, ApiError> {
     let mode = CookieMode::of(&headers, &uri)?;
     let email = validate::email(&request.email)?;
-    validate::password(&request.password)?;
+    validate::password(&request.password, &email)?;
     let first_name = validate::person("firstName", &request.first_name)?;
     let last_name = validate::person("lastName", &request.last_name)?;
     // Only to save the hash; the registration itself decides.
@@ -202,10 +202,12 @@ async fn login(
         _ => None,
     };
     let stored = user.as_ref().map(|user| user.password_hash.as_str());
-    let matches = state.passwords.verify(SecretString::from(request.password), stored).await?;
+    let password = SecretString::from(request.password);
+    let matches = state.passwords.verify(password.clone(), stored).await?;
     let user = user
         .filter(|user| matches && user.status == UserStatus::Active)
         .ok_or(ApiError::InvalidCredentials)?;
+    let user = rehash(&state, user, password).await;
     let auth_session = new_login(&state, &user, client(&headers));
     state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await?;
     answer(&state, mode, StatusCode::OK, &auth_session, user)
@@ -287,6 +289,34 @@ async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthS
     let user = state.repositories.users().get(session.tenant_id, session.user_id).await?;
     let user = user.filter(|user| user.status == UserStatus::Active);
     Ok((session, user.ok_or(AuthError::TokenRevoked)?))
+}
+
+/// Stores a new hash where the stored one is weaker than configured: only now is the password known. What keeps it from
+/// being stored never keeps anybody from signing in; the next login tries again.
+async fn rehash(state: &ApiState, user: User, password: SecretString) -> User {
+    if !state.passwords.needs_rehash(&user.password_hash) {
+        return user;
+    }
+    let hash = match state.passwords.hash(password).await {
+        Ok(hash) => hash,
+        Err(error) => {
+            tracing::debug!(user = %user.id, %error, "a password hash was not renewed");
+            return user;
+        }
+    };
+    // Not over a password that was set meanwhile.
+    let store = |stored: &mut User| {
+        if stored.password_hash == user.password_hash {
+            stored.password_hash.clone_from(&hash);
+        }
+    };
+    match state.repositories.users().update(user.tenant_id, user.id, None, store).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(user = %user.id, %error, "a renewed password hash could not be stored");
+            user
+        }
+    }
 }
 
 /// The first auth session of a new family.

@@ -11,6 +11,7 @@ mod logins;
 mod plugins;
 mod pods;
 mod settings;
+mod tickets;
 mod users;
 mod verify;
 mod workspaces;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Check> {
         plugins::ALL,
         pods::ALL,
         settings::ALL,
+        tickets::ALL,
         users::ALL,
         verify::ALL,
         workspaces::ALL,
