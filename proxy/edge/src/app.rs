@@ -1,6 +1,8 @@
 //! The composition root: every part is made here, from the configuration, and joined to the others.
 
-use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
+use crate::adapters::{Api, AuditedSockets, Ready, StoredWorkspaces, Terminals};
+use crate::audit::Audit;
+use crate::audit_key::AuditKey;
 use crate::cli::say;
 use crate::feed::Feed;
 use crate::log;
@@ -19,7 +21,7 @@ use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
     AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
 };
-use coditect_store::{AuditLog, Repositories};
+use coditect_store::Repositories;
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -87,6 +89,8 @@ struct App {
     repositories: Repositories,
     /// What runs beside requests; ends before the store does.
     background: JoinSet<()>,
+    /// Ends after all that it is told of, and before the store does.
+    audit: Audit,
     store_socket: Option<StoreSocket>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
@@ -104,6 +108,7 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let (secret, key_made) = signing_secret(&config.auth, &*entropy)?;
+        let (_, audit_key_made) = AuditKey::load_or_create(&config.audit.key_file, &*entropy)?;
 
         let storage = storage::open(&config, Arc::clone(&entropy)).await?;
         store::refuse_unfinished_import(&storage).await?;
@@ -116,6 +121,10 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
         background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
+
+        let registry = Registry::new();
+        let audit = Audit::start(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy), &registry)?;
+        let sockets = Arc::new(AuditedSockets(audit.log()));
 
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
@@ -132,8 +141,8 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&entropy),
             workspaces.clone(),
+            sockets.clone(),
         );
-        let registry = Registry::new();
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
             issuer: Arc::clone(&issuer),
@@ -143,7 +152,7 @@ impl App {
             entropy: Arc::clone(&entropy),
             auth: config.auth.clone(),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
-            audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
+            audit: audit.log(),
         });
 
         let metrics = Metrics::new(&registry)?;
@@ -173,6 +182,7 @@ impl App {
                 draining: AtomicBool::new(false),
             }),
             access_log,
+            sockets,
             clock,
             entropy,
         };
@@ -184,16 +194,17 @@ impl App {
             terminals,
             repositories,
             background,
+            audit,
             store_socket,
             snapshot,
             reloader,
         };
-        app.introduce(key_made, &storage.description);
+        app.introduce(key_made, audit_key_made, &storage.description);
         Ok(app)
     }
 
     /// Tells a person what is served, and where.
-    fn introduce(&self, key_made: bool, store: &str) {
+    fn introduce(&self, key_made: bool, audit_key_made: bool, store: &str) {
         let (http, admin) = (self.server.http_addr(), self.server.admin_addr());
         say(&format!("coditect-edge {}", env!("CARGO_PKG_VERSION")));
         say(&format!(
@@ -210,6 +221,8 @@ impl App {
             )),
             (false, _) => say(&format!("  tokens  signed with {}", self.config.auth.key_file.display())),
         }
+        let made = if audit_key_made { " (made now; keep it)" } else { "" };
+        say(&format!("  audit   heads signed with {}{made}", self.config.audit.key_file.display()));
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
@@ -230,6 +243,7 @@ impl App {
         }
         // Each of their steps is a transaction, so they can be cut off anywhere.
         self.background.shutdown().await;
+        self.audit.finish().await;
         if let Some(socket) = self.store_socket {
             socket.close().await;
         }

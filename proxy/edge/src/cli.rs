@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::store::StoreArgs;
+use crate::store::{AuditArgs, StoreArgs};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -31,6 +31,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the audit trails, check them, sign where they end. Works while the edge runs.
+    ///
+    /// Exits 0; 1 if problems were found; 2 if it could not be carried out.
+    Audit(AuditArgs),
     /// Look into the store, check it, back it up, move it. Most of it works while the edge runs.
     ///
     /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.
