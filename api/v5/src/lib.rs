@@ -31,7 +31,7 @@ pub use state::ApiState;
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{audit, auth, health, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -41,6 +41,7 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
         .routes(routes!(openapi::openapi_json))
         .merge(health::routes())
+        .merge(audit::routes())
         .merge(auth::routes())
         .merge(sessions::routes())
 }
