@@ -108,7 +108,7 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
 
 fn put_members(out: &mut Vec<u8>, members: &serde_json::Map<String, Value>) {
     let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    sorted.sort_unstable_by_key(|(name, _)| *name);
     out.extend((sorted.len() as u64).to_be_bytes());
     for (name, value) in sorted {
         put_text(out, name);
