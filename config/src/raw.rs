@@ -16,6 +16,7 @@ pub(crate) struct Raw {
     pub(crate) server: Server,
     pub(crate) store: Store,
     pub(crate) auth: Auth,
+    pub(crate) audit: Audit,
     pub(crate) terminal: Terminal,
     pub(crate) upstreams: BTreeMap<At<String>, Upstream>,
     pub(crate) plugins: BTreeMap<At<String>, Plugin>,
@@ -82,6 +83,12 @@ pub(crate) struct Password {
     pub(crate) parallelism: Opt<i64>,
     pub(crate) workers: Opt<i64>,
     pub(crate) queue: Opt<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    pub(crate) key_file: Opt<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -16,6 +16,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Tokens and passwords.
     pub auth: AuthConfig,
+    /// The audit trail.
+    pub audit: AuditConfig,
     /// The in-process terminal.
     pub terminal: TerminalConfig,
     /// Upstreams by name, in the order of their names.
@@ -127,6 +129,13 @@ pub struct Password {
     pub workers: usize,
     /// Callers that may wait.
     pub queue: usize,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone)]
+pub struct AuditConfig {
+    /// Where the key lives that signs the heads of audit trails; beside the store's file unless set.
+    pub key_file: PathBuf,
 }
 
 /// What confines a shell.

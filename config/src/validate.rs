@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, TerminalConfig,
-    UpstreamConfig,
+    AuditConfig, AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, StoreConfig,
+    TerminalConfig, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +22,12 @@ pub(crate) fn validate(
     let mut check = Checker::new(text, file);
     let upstreams: Vec<_> = raw.upstreams.iter().map(|(name, raw)| upstream(&mut check, name, raw)).collect();
     let plugins: Vec<_> = raw.plugins.iter().map(|(name, raw)| plugin(&mut check, name, raw)).collect();
+    let server = server(&mut check, &raw.server, environment);
+    let store = store::store(&mut check, &raw.store, environment);
     let config = Config {
-        server: server(&mut check, &raw.server, environment),
-        store: store::store(&mut check, &raw.store, environment),
+        server,
+        audit: audit(&mut check, &raw.audit, &store),
+        store,
         auth: auth(&mut check, &raw.auth),
         terminal: terminal(&mut check, &raw.terminal),
         routes: routes::routes(&mut check, &raw.routes, &upstreams, &plugins),
@@ -130,6 +133,14 @@ fn trusted_proxies(check: &mut Checker<'_>, raw: &raw::Server) -> Vec<ipnet::IpN
         }
     }
     nets
+}
+
+fn audit(check: &mut Checker<'_>, raw: &raw::Audit, store: &StoreConfig) -> AuditConfig {
+    let key_file = match &raw.key_file {
+        Some(_) => check.path(&raw.key_file, "", "audit.key_file"),
+        None => store.path.with_file_name("audit.key"),
+    };
+    AuditConfig { key_file }
 }
 
 fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {

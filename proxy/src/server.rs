@@ -11,6 +11,7 @@ use crate::gate::Gate;
 use crate::metrics::{Metrics, Open};
 use crate::service::EdgeService;
 use crate::snapshot::Snapshot;
+use crate::sockets::SocketObserver;
 use crate::tunnel::Tunnels;
 use arc_swap::ArcSwap;
 use coditect_auth::{Clock, Entropy};
@@ -48,6 +49,8 @@ pub struct Parts {
     pub readiness: Arc<dyn Readiness>,
     /// Where requests are told.
     pub access_log: AccessLog,
+    /// Who is told of sockets to upstreams.
+    pub sockets: Arc<dyn SocketObserver>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -85,7 +88,11 @@ impl Server {
             gate: parts.gate,
             metrics: parts.metrics,
             access_log: parts.access_log,
-            tunnels: Tunnels { drain: drain.clone(), entropy: Arc::clone(&parts.entropy) },
+            tunnels: Tunnels {
+                drain: drain.clone(),
+                entropy: Arc::clone(&parts.entropy),
+                observer: parts.sockets,
+            },
             clock: parts.clock,
             entropy: parts.entropy,
         });

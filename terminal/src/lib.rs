@@ -16,7 +16,7 @@
 //! | `registry` | which terminals there are, and the limits on their number |
 //! | `terminal`, `driver`, `output` | one terminal, its task, its output |
 //! | `shell`, `pty`, `poll`, `process`, `workspace` | the operating system's side |
-//! | `viewer`, `protocol`, `attach` | the WebSocket's side |
+//! | `viewer`, `protocol`, `attach`, `sockets` | the WebSocket's side, and who is told of it |
 //!
 //! Not built yet, and absent rather than imitated: a parsed screen (a viewer that comes late gets the last bytes of
 //! output, which on an alternate screen is not a whole picture), resuming a socket where it broke off, persistence,
@@ -40,6 +40,7 @@ mod requests;
 mod routes;
 mod service;
 mod shell;
+mod sockets;
 mod terminal;
 mod viewer;
 mod workspace;
@@ -50,4 +51,5 @@ pub use launcher::{LaunchError, SUBCOMMAND as LAUNCH_SUBCOMMAND, launch, support
 pub use limits::Timings;
 pub use protocol::SUBPROTOCOL;
 pub use service::{ShutdownReport, TerminalService};
+pub use sockets::{Socket, SocketEnd, SocketObserver};
 pub use workspace::{LookupError, WorkspaceLookup};

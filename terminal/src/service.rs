@@ -11,6 +11,7 @@ use crate::reply::{self, Reply};
 use crate::requests::{NewTerminal, Size, read_body};
 use crate::routes::{Operation, Route};
 use crate::shell::{self, ShellSpec};
+use crate::sockets::{Socket, SocketObserver};
 use crate::terminal::{Owner, Stage, Terminal};
 use crate::viewer::Viewer;
 use crate::workspace::{self, WorkspaceLookup};
@@ -33,6 +34,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+/// Set by the edge: the client's address.
+const REAL_IP: &str = "x-real-ip";
+
 /// The terminals of one edge. Clones are handles to the same ones.
 ///
 /// Must be made and called within a Tokio runtime that has I/O and time enabled, and shut down
@@ -49,6 +53,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     workspaces: Arc<dyn WorkspaceLookup>,
+    sockets: Arc<dyn SocketObserver>,
     registry: Arc<Registry>,
     stopping: CancellationToken,
     /// By when everything is to be gone, once the service is stopping.
@@ -68,15 +73,16 @@ pub struct ShutdownReport {
 
 impl TerminalService {
     /// A service without terminals. `launcher` is the program whose [`crate::LAUNCH_SUBCOMMAND`] calls
-    /// [`crate::launch`], the edge's own binary; without one shells are not confined.
+    /// [`crate::launch`], the edge's own binary; without one shells are not confined. `sockets` is told of sockets.
     pub fn new(
         config: TerminalConfig,
         launcher: Option<PathBuf>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         workspaces: Arc<dyn WorkspaceLookup>,
+        sockets: Arc<dyn SocketObserver>,
     ) -> Self {
-        Self::with_timings(config, launcher, Timings::default(), clock, entropy, workspaces)
+        Self::with_timings(config, launcher, Timings::default(), clock, entropy, workspaces, sockets)
     }
 
     /// The same with other [`Timings`] than the product's.
@@ -87,6 +93,7 @@ impl TerminalService {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         workspaces: Arc<dyn WorkspaceLookup>,
+        sockets: Arc<dyn SocketObserver>,
     ) -> Self {
         let inner = Inner {
             registry: Registry::new(config.max_per_session, config.max_per_user, config.max_total),
@@ -96,6 +103,7 @@ impl TerminalService {
             clock,
             entropy,
             workspaces,
+            sockets,
             stopping: CancellationToken::new(),
             stop_by: OnceLock::new(),
             tasks: TaskTracker::new(),
@@ -230,8 +238,18 @@ impl TerminalService {
     ) -> Result<Reply, TerminalError> {
         let terminal = self.inner.registry.get(owner, id)?;
         let handshake = Handshake::check(parts)?;
+        let address = parts.headers.get(REAL_IP).and_then(|address| address.to_str().ok()?.parse().ok());
+        let socket = Socket {
+            user: owner.user,
+            tenant: owner.tenant,
+            workspace: owner.session,
+            terminal: id,
+            address,
+        };
         let viewer = Viewer {
             place: terminal.admit_viewer()?,
+            observer: Arc::clone(&self.inner.sockets),
+            socket,
             terminal,
             identity: identity.clone(),
             shutdown: self.inner.stopping.clone(),

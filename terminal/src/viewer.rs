@@ -5,12 +5,14 @@
 
 mod incoming;
 mod outgoing;
+mod traffic;
 mod window;
 
 use crate::DuplexStream;
 use crate::limits::{
     MAX_MESSAGE_BYTES, NOTICE_QUEUE, OUTPUT_MESSAGE_BYTES, READ_BUFFER_BYTES, Timings, WRITE_BUFFER_BYTES,
 };
+use crate::sockets::{Attached, Socket as Seen, SocketObserver};
 use crate::terminal::Terminal;
 use coditect_auth::{FamilyEnd, Identity};
 use futures::stream::{SplitSink, SplitStream};
@@ -25,6 +27,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
+use traffic::Counted;
+pub(crate) use traffic::Traffic;
 
 type Socket = WebSocketStream<Box<dyn DuplexStream>>;
 type Sink = SplitSink<Socket, Message>;
@@ -41,6 +45,9 @@ pub(crate) struct Viewer {
     pub(crate) timings: Arc<Timings>,
     /// Its place among the terminal's viewers, held as long as it is there.
     pub(crate) place: OwnedSemaphorePermit,
+    /// Who is told of the socket, and what.
+    pub(crate) observer: Arc<dyn SocketObserver>,
+    pub(crate) socket: Seen,
 }
 
 /// Why a socket ends.
@@ -65,9 +72,14 @@ enum End {
 impl Viewer {
     /// Serves the socket until one side ends it.
     pub(crate) async fn serve(self, stream: Box<dyn DuplexStream>) {
+        let traffic = Arc::<Traffic>::default();
+        let mut attached =
+            Attached::new(Arc::clone(&self.observer), self.socket.clone(), Arc::clone(&traffic));
+        let stream: Box<dyn DuplexStream> = Box::new(Counted { stream, traffic });
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits())).await;
         let (mut sink, mut source) = socket.split();
         let end = self.talk(&mut sink, &mut source).await;
+        attached.reason = end.reason();
         tracing::debug!(terminal = %self.terminal.id, ?end, "a viewer ends");
         // A client that takes nothing must not keep us; what it missed is its own loss.
         let closed = timeout(self.timings.viewer_close, close(end, &mut sink, &mut source)).await;
@@ -93,6 +105,20 @@ impl Viewer {
 }
 
 impl End {
+    /// What the observer is told.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Exited => "terminal_ended",
+            Self::Family(FamilyEnd::Revoked) => "revoked",
+            Self::Family(FamilyEnd::Expired) => "expired",
+            Self::Stopping => "drained",
+            Self::Left => "client_closed",
+            Self::Silent => "idle",
+            Self::Broken => "error",
+            Self::Refused(..) => "refused",
+        }
+    }
+
     /// The Close frame to send; none where the client closes, or cannot be reached.
     fn frame(self) -> Option<CloseFrame> {
         let (code, reason) = match self {

@@ -10,7 +10,9 @@
 //! - [`Keyspace`], [`records`], [`Repositories`]: what is stored, and the only way to it. [`keyspace::path`]
 //!   shows keys to people, [`verify`] checks that all of it agrees.
 //! - [`blobs`]: file contents, by their hash. [`changes`]: what other replicas must learn of at once.
+//! - [`audit`]: who did what, in a chain of hashes for each tenant.
 
+pub mod audit;
 pub mod blobs;
 pub mod changes;
 pub mod contract;
@@ -21,7 +23,6 @@ pub mod limits;
 pub mod records;
 pub mod verify;
 
-mod audit;
 mod clock;
 mod embedded;
 mod error;
@@ -39,18 +40,18 @@ mod transaction;
 pub use crate::foundationdb::{
     FoundationDb, FoundationDbFault, FoundationDbOptions, NetworkOptions, OpenFoundationDbError, TlsOptions,
 };
-pub use audit::{AuditAction, AuditEvent, AuditLog, OPERATORS};
+pub use audit::{AuditAction, AuditEvent, AuditLog, AuditWriter, OPERATORS};
 pub use clock::{ManualMonotonicClock, MonotonicClock, SystemMonotonicClock};
 pub use embedded::{DEFAULT_CACHE_BYTES, Embedded, EmbeddedOptions, OpenError};
 pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    Activate, ActivePlugin, Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files,
-    KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_MODULE_BYTES, MAX_PAGE,
-    MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_TENANT_MODULE_BYTES, Messages, NewMessage, NewPluginVersion, Order,
-    Page, PluginError, Plugins, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions,
-    SettingOwner, Settings, Tenants, Tickets, TimeCursor, UpdateError, Users,
+    Activate, ActivePlugin, Agents, Audit, AuditFilter, AuthSessions, Client, Conversations, CursorError,
+    Files, KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_MODULE_BYTES, MAX_PAGE,
+    MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_TENANT_MODULE_BYTES, Messages, NewAuditEntry, NewMessage,
+    NewPluginVersion, Order, Page, PluginError, Plugins, Pods, Registration, RegistrationError, Repositories,
+    Rotated, Sessions, SettingOwner, Settings, Tenants, Tickets, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -36,7 +36,7 @@ pub use state::ApiState;
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, plugins as plugin_operations, sessions};
+use handlers::{audit, auth, health, plugins as plugin_operations, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -46,6 +46,7 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
         .routes(routes!(openapi::openapi_json))
         .merge(health::routes())
+        .merge(audit::routes())
         .merge(auth::routes())
         .merge(plugin_operations::routes())
         .merge(sessions::routes())

@@ -1,16 +1,19 @@
 //! How the parts meet that may not know each other: the API and the terminals as services of the proxy, the store as
-//! the gate's and the terminals' source of whose a workspace is, the plugin host as what tries uploads out.
+//! the gate's and the terminals' source of whose a workspace is, the plugin host as what tries uploads out, the audit log
+//! as what is told of sockets.
 
 use async_trait::async_trait;
 use coditect_api::{ModuleFacts, PluginRefusal, PluginTrial, PluginValidator};
 use coditect_auth::{Claims, Clock, Identity};
 use coditect_proxy::{BoxError, LocalService, Reply, RequestBody, UpgradeHandler, Workspaces, full};
 use coditect_proxy_wasm::{CheckDepth, Engine, LoadError, LoadReason, PluginConfig, StartError};
-use coditect_store::Repositories;
+use coditect_store::records::AuditObject;
+use coditect_store::{AuditAction, AuditEvent, AuditLog, Repositories};
 use coditect_terminal::{AttachHandler, LookupError, TerminalService, WorkspaceLookup};
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -181,5 +184,54 @@ impl coditect_proxy::Readiness for Ready {
 
     fn draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+}
+
+/// Notes in the audit trail that sockets open and end. A socket's end is told before the log's, so that a drain's are
+/// written too.
+pub(crate) struct AuditedSockets(pub(crate) AuditLog);
+
+impl AuditedSockets {
+    fn tunnel(&self, action: AuditAction, socket: &coditect_proxy::Socket, more: Value) {
+        let object = match socket.workspace {
+            Some(workspace) => AuditObject { kind: "session".into(), id: workspace.to_string() },
+            None => AuditObject { kind: "route".into(), id: socket.route.clone() },
+        };
+        let mut details = Map::from_iter([("route".to_owned(), socket.route.clone().into())]);
+        details.extend(more.as_object().cloned().unwrap_or_default());
+        let address = socket.address.map(|address| address.to_string());
+        let (tenant, actor) = (socket.tenant, Some(socket.user));
+        self.0.note(AuditEvent { tenant, actor, action, object, address, details });
+    }
+
+    fn terminal(&self, action: AuditAction, socket: &coditect_terminal::Socket, more: Value) {
+        let object = AuditObject { kind: "session".into(), id: socket.workspace.to_string() };
+        let mut details = Map::from_iter([("terminal".to_owned(), socket.terminal.to_string().into())]);
+        details.extend(more.as_object().cloned().unwrap_or_default());
+        let address = socket.address.map(|address| address.to_string());
+        let (tenant, actor) = (socket.tenant, Some(socket.user));
+        self.0.note(AuditEvent { tenant, actor, action, object, address, details });
+    }
+}
+
+impl coditect_proxy::SocketObserver for AuditedSockets {
+    fn attached(&self, socket: &coditect_proxy::Socket) {
+        self.tunnel(AuditAction::SocketAttach, socket, json!({}));
+    }
+
+    fn detached(&self, socket: &coditect_proxy::Socket, end: coditect_proxy::SocketEnd) {
+        let end = json!({ "reason": end.reason, "received": end.received, "sent": end.sent });
+        self.tunnel(AuditAction::SocketDetach, socket, end);
+    }
+}
+
+impl coditect_terminal::SocketObserver for AuditedSockets {
+    fn attached(&self, socket: &coditect_terminal::Socket) {
+        self.terminal(AuditAction::SocketAttach, socket, json!({}));
+    }
+
+    fn detached(&self, socket: &coditect_terminal::Socket, end: coditect_terminal::SocketEnd) {
+        let end = json!({ "reason": end.reason, "received": end.received, "sent": end.sent });
+        self.terminal(AuditAction::SocketDetach, socket, end);
     }
 }

@@ -1,6 +1,8 @@
 //! The composition root: every part is made here, from the configuration, and joined to the others.
 
-use crate::adapters::{Api, HostTrials, Ready, StoredWorkspaces, Terminals};
+use crate::adapters::{Api, AuditedSockets, HostTrials, Ready, StoredWorkspaces, Terminals};
+use crate::audit::Audit;
+use crate::audit_key::AuditKey;
 use crate::cli::say;
 use crate::feed::Feed;
 use crate::keys::{TokenSigning, token_signing};
@@ -20,7 +22,7 @@ use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
     AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
 };
-use coditect_store::{AuditLog, Repositories};
+use coditect_store::Repositories;
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
@@ -88,6 +90,8 @@ struct App {
     repositories: Repositories,
     /// What runs beside requests; ends before the store does.
     background: JoinSet<()>,
+    /// Ends after all that it is told of, and before the store does.
+    audit: Audit,
     store_socket: Option<StoreSocket>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
@@ -109,6 +113,7 @@ impl App {
         let read_keys = Arc::<Notify>::default();
         let TokenSigning { keys: token_keys, watcher, told: tokens_told } =
             token_signing(&config.auth, &clock, &*entropy, &read_keys)?;
+        let (_, audit_key_made) = AuditKey::load_or_create(&config.audit.key_file, &*entropy)?;
 
         let storage = storage::open(&config, Arc::clone(&entropy)).await?;
         store::refuse_unfinished_import(&storage).await?;
@@ -125,6 +130,9 @@ impl App {
         if let Some(watcher) = watcher {
             background.spawn(watcher.follow());
         }
+        let registry = Registry::new();
+        let audit = Audit::start(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy), &registry)?;
+        let sockets = Arc::new(AuditedSockets(audit.log()));
 
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
@@ -141,10 +149,10 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&entropy),
             workspaces.clone(),
+            sockets.clone(),
         );
         let plugins = PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
             .context("the plugin host cannot start")?;
-        let registry = Registry::new();
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
             issuer: Arc::clone(&issuer),
@@ -155,7 +163,7 @@ impl App {
             auth: config.auth.clone(),
             plugins: PluginTrials::new(Arc::new(HostTrials(plugins.engine().clone()))),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
-            audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
+            audit: audit.log(),
         });
 
         let metrics = Metrics::new(&registry)?;
@@ -191,6 +199,7 @@ impl App {
                 draining: AtomicBool::new(false),
             }),
             access_log,
+            sockets,
             clock,
             entropy,
         };
@@ -202,17 +211,18 @@ impl App {
             terminals,
             repositories,
             background,
+            audit,
             store_socket,
             snapshot,
             reloader,
             read_keys,
         };
-        app.introduce(&tokens_told, &storage.description);
+        app.introduce(&tokens_told, audit_key_made, &storage.description);
         Ok(app)
     }
 
     /// Tells a person what is served, and where.
-    fn introduce(&self, tokens: &str, store: &str) {
+    fn introduce(&self, tokens: &str, audit_key_made: bool, store: &str) {
         let (http, admin) = (self.server.http_addr(), self.server.admin_addr());
         say(&format!("coditect-edge {}", env!("CARGO_PKG_VERSION")));
         say(&format!(
@@ -222,6 +232,8 @@ impl App {
         say(&format!("  admin   http://{admin}  (/metrics, /livez, /readyz)"));
         say(&format!("  store   {store}"));
         say(&format!("  tokens  {tokens}"));
+        let made = if audit_key_made { " (made now; keep it)" } else { "" };
+        say(&format!("  audit   heads signed with {}{made}", self.config.audit.key_file.display()));
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
@@ -242,6 +254,7 @@ impl App {
         }
         // Each of their steps is a transaction, so they can be cut off anywhere.
         self.background.shutdown().await;
+        self.audit.finish().await;
         if let Some(socket) = self.store_socket {
             socket.close().await;
         }

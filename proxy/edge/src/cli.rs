@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::keys::KeysArgs;
-use crate::store::StoreArgs;
+use crate::store::{AuditArgs, StoreArgs};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,6 +37,10 @@ pub(crate) enum Command {
     /// The keys are in one file, `key_set` of [auth], readable by its owner only. Give all replicas the same one. Exits
     /// 0; 1 if there is no such key, or no key set; 2 if it could not be carried out.
     Keys(KeysArgs),
+    /// Look at the audit trails, check them, sign where they end. Works while the edge runs.
+    ///
+    /// Exits 0; 1 if problems were found; 2 if it could not be carried out.
+    Audit(AuditArgs),
     /// Look into the store, check it, back it up, move it. Most of it works while the edge runs.
     ///
     /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.

@@ -2,6 +2,8 @@
 
 mod adapters;
 mod app;
+mod audit;
+mod audit_key;
 mod check;
 mod cli;
 mod feed;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None | Some(cli::Command::Serve) => app::serve(cli.config.as_deref()),
         Some(cli::Command::Check { json }) => check::run(cli.config.as_deref(), json),
+        Some(cli::Command::Audit(args)) => Ok(store::run_audit(cli.config.as_deref(), args)),
         Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
         Some(cli::Command::Keys(args)) => Ok(keys::run(cli.config.as_deref(), &args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {

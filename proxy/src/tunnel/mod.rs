@@ -14,17 +14,18 @@ use crate::metrics::Open;
 use crate::plugins::Verdict;
 use crate::request::RequestCtx;
 use crate::respond;
+use crate::sockets::{Attached, SocketObserver};
 use crate::takeover::{self, Prefixed};
 use crate::upstream::Upstream;
-use coditect_auth::Entropy;
+use coditect_auth::{Entropy, FamilyEnd};
 use handshake::Answer;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
-use pump::{Counters, Ending, Limits, pump};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use pump::{Counters, Ending, Limits, Outcome, pump};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ pub(crate) struct Tunnels {
     /// Cancelled when the edge drains.
     pub(crate) drain: CancellationToken,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Who is told of them.
+    pub(crate) observer: Arc<dyn SocketObserver>,
 }
 
 impl Tunnels {
@@ -94,11 +97,17 @@ impl Tunnels {
         let route = ctx.route.clone();
         let _open = route.as_ref().map(|route| Open::new(route.metrics.sockets.clone()));
         let counters = Counters::default();
+        let bytes = || {
+            let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            (read(&counters.to_upstream), read(&counters.to_client))
+        };
+        let mut attached = Attached::new(&self.observer, ctx, bytes);
+        let family_end = OnceLock::new();
         let family = ctx.identity.as_ref().map(|identity| Arc::clone(&identity.family));
         let ending = async {
             let ended = async {
                 match &family {
-                    Some(family) => drop(family.ended().await),
+                    Some(family) => drop(family_end.set(family.ended().await)),
                     None => std::future::pending().await,
                 }
             };
@@ -116,9 +125,11 @@ impl Tunnels {
         // Boxed: a socket's state is large, and most requests are none.
         let limits = Limits { peer_close: PEER_CLOSE, ..Limits::default() };
         let outcome = Box::pin(pump(client, upstream, &limits, &counters, ending, mask)).await;
+        if let Some(attached) = &mut attached {
+            attached.reason = reason(outcome, family_end.get().copied());
+        }
         ctx.code = Some(outcome.as_str());
-        ctx.bytes_in = counters.to_upstream.load(Ordering::Relaxed);
-        ctx.bytes_out = counters.to_client.load(Ordering::Relaxed);
+        (ctx.bytes_in, ctx.bytes_out) = bytes();
         if let Some(route) = route {
             route.metrics.to_upstream.inc_by(ctx.bytes_in);
             route.metrics.to_client.inc_by(ctx.bytes_out);
@@ -133,6 +144,22 @@ impl Tunnels {
         self.entropy.fill(&mut random);
         let part = f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX);
         tokio::time::sleep(DRAIN_SPREAD.mul_f64(part)).await;
+    }
+}
+
+/// Why a socket ended, in the observer's words.
+fn reason(outcome: Outcome, family: Option<FamilyEnd>) -> &'static str {
+    match outcome {
+        Outcome::ClientClosed => "client_closed",
+        Outcome::UpstreamClosed => "upstream_closed",
+        Outcome::SignedOut if family == Some(FamilyEnd::Expired) => "expired",
+        Outcome::SignedOut => "revoked",
+        Outcome::Drained => "drained",
+        Outcome::ClientSilent
+        | Outcome::UpstreamSilent
+        | Outcome::ClientStalled
+        | Outcome::UpstreamStalled => "idle",
+        Outcome::ClientError(_) | Outcome::UpstreamError(_) => "error",
     }
 }
 

@@ -100,6 +100,7 @@ impl World {
             clock.clone(),
             Arc::new(SystemEntropy),
             Arc::new(Workspaces),
+            Arc::new(()),
         );
         Self { service, families, clock, root }
     }

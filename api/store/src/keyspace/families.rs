@@ -87,7 +87,7 @@ families! {
         ConversationsBySession: "conversations_by_session", "repo/conversations.rs", "uuid session, int creation in Unix ms, uuid conversation", "–";
         Messages: "messages", "repo/messages.rs", "uuid conversation, int creation in Unix ms, uuid message", "record Message";
         MessagesById: "messages_by_id", "repo/messages.rs", "uuid conversation, uuid message", "tuple (int creation)";
-        Audit: "audit", "repo/audit.rs", "int time in Unix ms, uuid entry", "record AuditEntry";
+        Audit: "audit", "repo/audit.rs, audit/", "int time in Unix ms, uuid entry", "record AuditEntry";
         AuditHead: "audit_head", "repo/audit.rs", "–", "record AuditHead";
         AuditByActor: "audit_by_actor", "repo/audit.rs", "uuid actor, int time in Unix ms, uuid entry", "–";
         AuditByObject: "audit_by_object", "repo/audit.rs", "text kind, text object, int time in Unix ms, uuid entry", "–";

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use self::agent::{Agent, normalise_name};
-pub use self::audit::{AuditEntry, AuditObject};
+pub use self::audit::{AuditEntry, AuditHash, AuditHead, AuditLink, AuditObject, MalformedAuditHash};
 pub use self::auth::TokenFamily;
 pub use self::conversation::{Conversation, Message, MessageRole};
 pub use self::file::{Content, File};

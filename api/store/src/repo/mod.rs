@@ -2,7 +2,7 @@
 //! transaction as the record they stand for.
 
 mod agents;
-mod audit;
+pub(crate) mod audit;
 mod auth_sessions;
 mod conversations;
 mod error;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use coditect_auth::{Clock, Entropy};
 
 pub use self::agents::Agents;
-pub use self::audit::Audit;
+pub use self::audit::{Audit, AuditFilter, NewAuditEntry};
 pub use self::auth_sessions::{AuthSessions, Client, Rotated};
 pub use self::conversations::Conversations;
 pub use self::error::UpdateError;

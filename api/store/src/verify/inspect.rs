@@ -10,12 +10,12 @@ use crate::repo::indexed::IndexEntry;
 use crate::transaction::Transaction;
 
 /// What was found about a key.
-pub(super) struct Inspected {
+pub(crate) struct Inspected {
     /// Its family, if that is known.
-    pub(super) family: Option<&'static str>,
+    pub(crate) family: Option<&'static str>,
     /// Whether its value is a record.
-    pub(super) is_record: bool,
-    pub(super) problems: Vec<Problem>,
+    pub(crate) is_record: bool,
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// Inspects a key with its value. All reads are snapshot reads: one moment, if the value is of that moment too.

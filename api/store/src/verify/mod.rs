@@ -14,7 +14,8 @@ use std::fmt;
 
 use futures::future::try_join_all;
 
-use self::inspect::{Inspected, inspect};
+pub(crate) use self::inspect::Inspected;
+use self::inspect::inspect;
 use crate::blobs::Depth;
 use crate::contract::Row;
 use crate::error::StoreError;
@@ -22,7 +23,7 @@ use crate::keyspace::Keyspace;
 use crate::store::{RetryPolicy, Store};
 
 /// Keys inspected at a time, in one transaction: enough to hide a cluster's latency, few enough for its 5 s.
-const KEYS_AT_A_TIME: usize = 100;
+pub(crate) const KEYS_AT_A_TIME: usize = 100;
 /// The most problems a report names; it counts them all.
 pub const MAX_PROBLEMS: usize = 1000;
 
@@ -157,7 +158,11 @@ impl Store {
     }
 
     /// Inspects rows that were read before; what they refer to is read now.
-    async fn inspect_all(&self, keys: &Keyspace, rows: &[Row]) -> Result<Vec<Inspected>, StoreError> {
+    pub(crate) async fn inspect_all(
+        &self,
+        keys: &Keyspace,
+        rows: &[Row],
+    ) -> Result<Vec<Inspected>, StoreError> {
         self.run(&RetryPolicy::idempotent(), |transaction| async move {
             let transaction = &transaction;
             try_join_all(rows.iter().map(|row| inspect(keys, transaction, &row.key, &row.value))).await
@@ -166,7 +171,11 @@ impl Store {
     }
 
     /// What is wrong with a key at one moment; nothing if it is gone.
-    async fn inspect_again(&self, keys: &Keyspace, key: &[u8]) -> Result<Vec<Problem>, StoreError> {
+    pub(crate) async fn inspect_again(
+        &self,
+        keys: &Keyspace,
+        key: &[u8],
+    ) -> Result<Vec<Problem>, StoreError> {
         self.run(&RetryPolicy::idempotent(), |transaction| async move {
             match transaction.get_snapshot(key).await? {
                 Some(value) => Ok(inspect(keys, &transaction, key, &value).await?.problems),

@@ -8,8 +8,8 @@ use crate::keyspace::element::Element;
 use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
-    Agent, AuditEntry, Conversation, File, Message, Plugin, PluginActivation, PluginVersion, PodAllocation,
-    Record, Session, Setting, Tenant, TokenFamily, User,
+    Agent, AuditEntry, AuditHead, Conversation, File, Message, Plugin, PluginActivation, PluginVersion,
+    PodAllocation, Record, Session, Setting, Tenant, TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
 use crate::repo::plugin_activations::{activation_key, unpack_target};
@@ -95,6 +95,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Conversations => record_of::<Conversation>,
         TenantFamily::Messages => record_of::<Message>,
         TenantFamily::Audit => record_of::<AuditEntry>,
+        TenantFamily::AuditHead => record_of::<AuditHead>,
         TenantFamily::Files => record_of::<File>,
         TenantFamily::Agents => record_of::<Agent>,
         TenantFamily::Settings => record_of::<Setting>,

@@ -1,6 +1,7 @@
 //! The store as its callers see it: the contract's rules, the embedded backend's promises, the repositories.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod audit_log;
 mod backup;
 mod blobs;
 mod changes;

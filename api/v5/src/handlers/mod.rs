@@ -1,5 +1,6 @@
 //! One file per resource: its requests, its answers, its operations.
 
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod health;
 pub(crate) mod plugins;

@@ -1,6 +1,7 @@
 //! The API over a temporary store, driven as the edge drives it: a request in, a response out, in process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod audit;
 mod auth;
 mod bodies;
 mod cookie;

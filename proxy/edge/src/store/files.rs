@@ -1,5 +1,6 @@
 //! The commands that write or read a file: `export`, `import`, `backup`.
 
+use super::audit;
 use super::operations::Sink;
 use super::output::{Printer, Style, size};
 use super::protocol::Request;
@@ -9,11 +10,11 @@ use anyhow::{Context, bail};
 use coditect_auth::SystemEntropy;
 use coditect_config::Config;
 use coditect_store::dump;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `store export FILE`
 pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::Result<bool> {
@@ -22,6 +23,7 @@ pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::
     if to_stdout && io::stdout().is_terminal() {
         bail!("an export is not for a terminal: name a file, or pipe it into a program");
     }
+    let heads = if to_stdout { None } else { Some(Heads::before(config, file).await?) };
     let unfinished = if to_stdout {
         None
     } else {
@@ -38,12 +40,21 @@ pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::
         made.keep();
     }
     summary["file"] = file.display().to_string().into();
+    if let Some(heads) = heads {
+        summary["audit_heads"] = heads.write()?.display().to_string().into();
+    }
     let moments = match number(&summary, "snapshots") {
         0 | 1 => String::new(),
         moments => format!(", over {moments} moments: verify after an import"),
     };
     let told = format!("{} rows, {}{moments}", summary["rows"], size(number(&summary, "bytes")));
-    let told = if json { summary.to_string() } else { format!("exported {told} to {}", file.display()) };
+    let told = match (json, summary["audit_heads"].as_str()) {
+        (true, _) => summary.to_string(),
+        (false, Some(heads)) => {
+            format!("exported {told} to {}; the signed heads of the audit trails to {heads}", file.display())
+        }
+        (false, None) => format!("exported {told} to {}", file.display()),
+    };
     // Standard output may be the export itself.
     if to_stdout {
         complain(&told)
@@ -51,6 +62,28 @@ pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::
         say(&told)
     }
     Ok(true)
+}
+
+/// The signed heads that go with a file, so that a trail that was cut since can be told from the file's.
+struct Heads {
+    file: PathBuf,
+    document: Value,
+}
+
+impl Heads {
+    /// Takes them. To be called before the file is made: then they name nothing that is not in it.
+    async fn before(config: &Config, file: &Path) -> anyhow::Result<Self> {
+        let heads = audit::beside(file);
+        if heads.exists() && !file.exists() {
+            bail!("{} exists and is not overwritten: remove it, or name another file", heads.display());
+        }
+        Ok(Self { file: heads, document: audit::signed(config, false).await? })
+    }
+
+    fn write(self) -> anyhow::Result<PathBuf> {
+        audit::write(&self.file, &self.document)?;
+        Ok(self.file)
+    }
 }
 
 /// A file that is removed unless it is kept, also where its making is broken off.
@@ -69,7 +102,7 @@ impl Drop for Unfinished<'_> {
 }
 
 /// Makes a file for its owner only.
-fn create(file: &Path) -> anyhow::Result<File> {
+pub(super) fn create(file: &Path) -> anyhow::Result<File> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     made.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => anyhow::anyhow!("{} exists and is not overwritten", file.display()),
@@ -110,14 +143,21 @@ pub(super) async fn import(config: &Config, file: &Path, replace: bool, json: bo
 pub(super) async fn backup(config: &Config, file: &Path, json: bool) -> anyhow::Result<bool> {
     // The edge may run in another directory.
     let file = std::path::absolute(file).with_context(|| file.display().to_string())?;
+    let heads = Heads::before(config, &file).await?;
     let request = Request::Backup { file: file.clone() };
     let outcome = ask(config, &request, &mut Printer::new(json, Style::Line)).await?;
-    let summary = outcome.summary;
+    let mut summary = outcome.summary;
+    let heads = heads.write()?;
+    summary["audit_heads"] = heads.display().to_string().into();
     say(&if json {
         summary.to_string()
     } else {
-        let rows = number(&summary, "rows");
-        format!("{} rows, {}, are in {}", rows, size(number(&summary, "file_bytes")), file.display())
+        let (rows, bytes) = (number(&summary, "rows"), size(number(&summary, "file_bytes")));
+        format!(
+            "{rows} rows, {bytes}, are in {}; the signed heads of the audit trails in {}",
+            file.display(),
+            heads.display()
+        )
     });
     Ok(true)
 }

@@ -5,6 +5,7 @@
 //! themselves. What they do ([`operations`]) is the same code on either side.
 
 mod args;
+mod audit;
 mod client;
 mod files;
 mod operations;
@@ -31,8 +32,9 @@ use tokio::time::timeout;
 
 pub(crate) use self::args::StoreArgs;
 use self::args::StoreCommand;
+pub(crate) use self::audit::{AuditArgs, run as run_audit};
 use self::client::Client;
-use self::operations::{Opened, perform};
+use self::operations::{Opened, Sink, perform};
 use self::output::{Printer, Style, print_stats};
 use self::protocol::{Outcome, Request};
 pub(crate) use self::server::StoreSocket;
@@ -48,11 +50,19 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Runs a command. Exits 0; 1 if there are problems, or no such key; 2 if it could not be carried out.
 pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
+    execute(config, "store", |config| async move { command(&config, args).await })
+}
+
+/// Carries out a command of the group `name`, which says whether all is well.
+fn execute<Fut>(config: Option<&Path>, name: &str, command: impl FnOnce(Config) -> Fut) -> ExitCode
+where
+    Fut: Future<Output = anyhow::Result<bool>> + Send + 'static,
+{
     let done = app::load(config).and_then(|config| {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime = runtime.context("the runtime cannot start")?;
-        let done = runtime.block_on(until_interrupted(async move { command(&config, args).await }));
+        let done = runtime.block_on(until_interrupted(command(config)));
         runtime.shutdown_timeout(CLEAN_UP);
         done
     });
@@ -61,7 +71,7 @@ pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_GOOD),
         Err(error) => {
-            complain(&format!("coditect-edge store: {}", with_causes(&error)));
+            complain(&format!("coditect-edge {name}: {}", with_causes(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -119,6 +129,7 @@ fn opened(config: &Config, storage: &Storage, clock: Arc<dyn Clock>) -> Opened {
         keys: storage.keys.clone(),
         description: storage.description.clone(),
         file: (!storage::names_cluster(config)).then(|| config.store.path.clone()),
+        audit_key: config.audit.key_file.clone(),
         clock,
     }
 }
@@ -171,16 +182,16 @@ async fn command(config: &Config, args: StoreArgs) -> anyhow::Result<bool> {
 }
 
 /// Has a request carried out, by a running edge or here.
-async fn ask(config: &Config, request: &Request, printer: &mut Printer) -> anyhow::Result<Outcome> {
+async fn ask(config: &Config, request: &Request, sink: &mut dyn Sink) -> anyhow::Result<Outcome> {
     let done = match reach(config).await? {
-        Some(edge) => edge.perform(request, printer).await,
+        Some(edge) => edge.perform(request, sink).await,
         None => {
             let storage = open(config, false).await?;
-            let done = perform(request, &opened(config, &storage, Arc::new(SystemClock)), printer).await;
+            let done = perform(request, &opened(config, &storage, Arc::new(SystemClock)), sink).await;
             close(&storage, done).await
         }
     };
-    printer.end_progress();
+    sink.end();
     done
 }
 

@@ -1,5 +1,6 @@
 //! What the commands do to an open store, in whatever process it is open.
 
+use super::audit::operations as audit;
 use super::protocol::{Outcome, Request, Step};
 use super::verify;
 use anyhow::{Context, bail};
@@ -27,6 +28,8 @@ pub(super) struct Opened {
     pub(super) description: String,
     /// The embedded store's file.
     pub(super) file: Option<PathBuf>,
+    /// The key that signs the heads of audit trails.
+    pub(super) audit_key: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -39,6 +42,8 @@ pub(super) trait Sink: Send {
     async fn bytes(&mut self, bytes: Bytes) -> anyhow::Result<()>;
     /// How far it is. Must not block.
     fn progress(&mut self, step: Step);
+    /// There is nothing more to come.
+    fn end(&mut self) {}
 }
 
 /// Does what was asked for. Dropping the call ends it; a backup then leaves nothing behind.
@@ -63,6 +68,11 @@ pub(super) async fn perform(
                 "version": made.version,
             }))
         }
+        Request::AuditVerify { tenant, heads, public_key } => {
+            audit::check(opened, *tenant, heads.as_deref(), public_key.as_deref(), sink).await
+        }
+        Request::AuditHeads { by_request } => audit::sign(opened, *by_request, sink).await,
+        Request::AuditLs { tenant, limit } => audit::list(opened, *tenant, *limit, sink).await,
     }
 }
 

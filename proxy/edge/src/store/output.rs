@@ -21,6 +21,8 @@ pub(super) enum Style {
     Line,
     /// A key and its value.
     Value,
+    /// An entry of an audit trail, or what is wrong with one.
+    Audit,
 }
 
 /// Prints to standard output, or into a file what comes as bytes.
@@ -56,6 +58,7 @@ impl Sink for Printer {
                 (true, _) => item.to_string(),
                 (false, Style::Line) => line(&item),
                 (false, Style::Value) => value(&item),
+                (false, Style::Audit) => audit(&item),
             };
             writeln!(out, "{line}").context("standard output")?;
         }
@@ -76,6 +79,10 @@ impl Sink for Printer {
         if let Some(progress) = &mut self.progress {
             progress.show(&step);
         }
+    }
+
+    fn end(&mut self) {
+        self.end_progress();
     }
 }
 
@@ -160,6 +167,22 @@ fn value(item: &Value) -> String {
     text
 }
 
+fn audit(item: &Value) -> String {
+    let text = |name: &str| item.get(name).filter(|value| !value.is_null()).map_or("-".to_owned(), plain);
+    if let Some(problem) = item.get("problem") {
+        let place = match &item["seq"] {
+            Value::Null => String::new(),
+            seq => format!(", entry {seq}"),
+        };
+        return format!("tenant {}{place}: {}", text("tenant"), plain(problem));
+    }
+    let object = &item["object"];
+    // Control characters of an object's name must not reach the terminal.
+    let object = format!("{} {}", plain(&object["kind"]), plain(&object["id"])).escape_debug().to_string();
+    let fields = [text("seq"), text("at"), text("action"), object, text("actor"), text("address")];
+    format!("{}\t{}", fields.join("\t"), item["details"])
+}
+
 /// `stats` for people.
 pub(super) fn print_stats(summary: &Value) {
     let number = |name: &str| summary[name].as_u64().unwrap_or_default();
@@ -187,6 +210,20 @@ mod tests {
     fn sizes_are_short() {
         let shown: Vec<_> = [0, 1023, 1024, 1536, 10 << 20, u64::MAX].map(size).to_vec();
         assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "16777215.9 TiB"]);
+    }
+
+    #[test]
+    fn audit_entries_and_what_is_wrong_with_them_are_lines() {
+        let entry = json!({
+            "seq": 3, "at": 5, "actor": null, "action": "login.succeed", "address": "192.0.2.1",
+            "object": { "kind": "family", "id": "a\u{1b}[2J" }, "details": { "n": 1 },
+        });
+        let shown = "3\t5\tlogin.succeed\tfamily a\\u{1b}[2J\t-\t192.0.2.1\t{\"n\":1}";
+        assert_eq!(audit(&entry), shown);
+        let problem = json!({ "tenant": "t", "seq": 3, "problem": "it is missing" });
+        assert_eq!(audit(&problem), "tenant t, entry 3: it is missing");
+        let problem = json!({ "tenant": "t", "seq": null, "problem": "no head" });
+        assert_eq!(audit(&problem), "tenant t: no head");
     }
 
     #[test]

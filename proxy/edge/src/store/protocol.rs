@@ -25,6 +25,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use uuid::Uuid;
 
 /// The version of all this.
 pub(super) const PROTOCOL: u32 = 1;
@@ -54,6 +55,9 @@ pub(super) enum Request {
     Verify,
     Export,
     Backup { file: PathBuf },
+    AuditVerify { tenant: Option<Uuid>, heads: Option<PathBuf>, public_key: Option<String> },
+    AuditHeads { by_request: bool },
+    AuditLs { tenant: Uuid, limit: u64 },
 }
 
 impl Request {
@@ -66,6 +70,9 @@ impl Request {
             Self::Verify => "verify",
             Self::Export => "export",
             Self::Backup { .. } => "backup",
+            Self::AuditVerify { .. } => "audit verify",
+            Self::AuditHeads { .. } => "audit head",
+            Self::AuditLs { .. } => "audit ls",
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Home {
 }
 
 /// How many keys a home has that hold records, and how many that are index entries.
-pub(crate) const RECORDS: usize = 11;
+pub(crate) const RECORDS: usize = 12;
 pub(crate) const ENTRIES: usize = 15;
 
 impl Home {
@@ -43,8 +43,8 @@ impl Home {
         repositories.conversations().create(&talk).await.unwrap();
         let said = message(data, "hello");
         repositories.messages().append(tenant, user, talk.id, &said, NOW_MS).await.unwrap();
-        let done = entry(data, tenant, NOW_MS, Some(user), "a");
-        repositories.audit().append(&done).await.unwrap();
+        let done = entry(data, NOW_MS, Some(user), "a");
+        let done = repositories.audit().append(tenant, &[done]).await.unwrap().remove(0);
         stock(data, tenant).await;
         repositories.files().put(tenant, work.id, "src/main.rs", content(1), None, NOW_MS).await.unwrap();
         let helper = agent(data, tenant, "helper");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use coditect_auth::Entropy;
-use coditect_store::records::{Agent, AuditEntry, AuditObject, Session, User};
-use coditect_store::{Client, Order, SettingOwner, TimeCursor};
+use coditect_store::records::{Agent, AuditObject, Session, User};
+use coditect_store::{Client, NewAuditEntry, Order, SettingOwner, TimeCursor};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -202,8 +202,8 @@ async fn use_the_rest(data: &Data, mixed: &Home, text: &str) {
 
     let audit = data.repositories.audit();
     let object = AuditObject { kind: text.into(), id: text.into() };
-    let new = AuditEntry { id: done, object: object.clone(), ..entry(data, tenant, NOW_MS, Some(user), "") };
-    audit.append(&new).await.ok();
+    let new = NewAuditEntry { salt: done, object: object.clone(), ..entry(data, NOW_MS, Some(user), "") };
+    audit.append(tenant, &[new]).await.unwrap();
     let order = Order::OldestFirst;
     let by_actor = audit.by_actor(tenant, user, None, order, 50).await.unwrap().items;
     let by_object = audit.by_object(tenant, &object, None, order, 50).await;

@@ -3,6 +3,7 @@
 
 mod agents;
 mod audit;
+mod audit_damage;
 mod conversations;
 mod files;
 mod home;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Check> {
     [
         agents::ALL,
         audit::ALL,
+        audit_damage::ALL,
         conversations::ALL,
         files::ALL,
         isolation::ALL,

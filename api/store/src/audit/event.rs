@@ -1,15 +1,11 @@
 //! What the audit trail is told: who did what to which object, from where.
 
 use std::fmt;
-use std::sync::Arc;
 
-use coditect_auth::{Clock, Entropy};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::error::StoreError;
-use crate::records::{AuditEntry, AuditObject};
-use crate::repo::Repositories;
+use crate::records::AuditObject;
 
 /// The pseudo-tenant whose trail has what belongs to no tenant: failed logins of unknown addresses, what operators do,
 /// the ends of tenants.
@@ -84,6 +80,9 @@ actions! {
     PluginDelete: "plugin.delete";
     /// The signed head of a trail was given out.
     HeadExport: "audit.head";
+    /// Events were lost because the store or the queue did not take them; the details have how many. Those whose
+    /// commit was cut off may be in the trail all the same.
+    Gap: "audit.gap";
 }
 
 impl fmt::Display for AuditAction {
@@ -105,41 +104,6 @@ pub struct AuditEvent {
     pub object: AuditObject,
     /// The client's address.
     pub address: Option<String>,
-    /// What else is worth knowing, at most 4 KiB of JSON. Never secrets.
+    /// What else is worth knowing; what is beyond 4 KiB of JSON is cut. Never secrets.
     pub details: Map<String, Value>,
-}
-
-/// Where events are recorded. Clones share it.
-#[derive(Clone)]
-pub struct AuditLog {
-    repositories: Repositories,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-}
-
-impl AuditLog {
-    /// A log that writes to the audit trail of `repositories`.
-    pub fn new(repositories: Repositories, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { repositories, clock, entropy }
-    }
-
-    /// Records an event; it is durable once this returns.
-    ///
-    /// # Errors
-    ///
-    /// What the store says; then the event may or may not have been recorded.
-    pub async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
-        let entry = AuditEntry {
-            id: self.entropy.uuid(),
-            tenant_id: event.tenant,
-            at: self.clock.now_millis(),
-            actor: event.actor,
-            action: event.action.name().to_owned(),
-            object: event.object,
-            address: event.address,
-            details: event.details,
-        };
-        let written = self.repositories.audit().append(&entry).await;
-        written.map_err(|error| error.into_store_error("audit"))
-    }
 }
