@@ -46,9 +46,10 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,
-    Order, Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner,
-    Settings, Tenants, TimeCursor, UpdateError, Users,
+    ACCESS_INTERVAL, Accesses, Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, Fork,
+    MAX_PAGE, MAX_STATE_BYTES, Messages, NewMessage, Order, Page, Pods, Registration, RegistrationError,
+    Repositories, Rotated, SessionFilter, SessionStates, Sessions, SettingOwner, Settings, Tenants,
+    TimeCursor, Unsettled, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -6,11 +6,15 @@ mod audit;
 mod auth_sessions;
 mod conversations;
 mod error;
+mod file_copies;
 mod files;
 pub(crate) mod indexed;
 mod messages;
 mod page;
 mod pods;
+mod session_accesses;
+mod session_life;
+pub(crate) mod session_states;
 mod sessions;
 mod settings;
 mod tenants;
@@ -31,7 +35,10 @@ pub use self::files::Files;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
 pub use self::pods::Pods;
-pub use self::sessions::Sessions;
+pub use self::session_accesses::{ACCESS_INTERVAL, Accesses};
+pub use self::session_life::{Fork, Unsettled};
+pub use self::session_states::{MAX_STATE_BYTES, SessionStates};
+pub use self::sessions::{SessionFilter, Sessions};
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
 pub use self::users::{Registration, RegistrationError, Users};
@@ -85,6 +92,11 @@ impl Repositories {
     /// Workspaces.
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions::new(&self.context)
+    }
+
+    /// The state of workspaces, part by part.
+    pub fn session_states(&self) -> SessionStates<'_> {
+        SessionStates::new(&self.context)
     }
 
     /// Conversations.
