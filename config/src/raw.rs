@@ -16,6 +16,7 @@ pub(crate) struct Raw {
     pub(crate) server: Server,
     pub(crate) store: Store,
     pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
     pub(crate) terminal: Terminal,
     pub(crate) upstreams: BTreeMap<At<String>, Upstream>,
     pub(crate) plugins: BTreeMap<At<String>, Plugin>,
@@ -81,6 +82,12 @@ pub(crate) struct Password {
     pub(crate) parallelism: Opt<i64>,
     pub(crate) workers: Opt<i64>,
     pub(crate) queue: Opt<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) workspaces_per_user: Opt<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, TerminalConfig,
-    UpstreamConfig,
+    AuthConfig, Config, FailureMode, LimitsConfig, Password, PluginConfig, Sandbox, ServerConfig,
+    TerminalConfig, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +26,7 @@ pub(crate) fn validate(
         server: server(&mut check, &raw.server, environment),
         store: store::store(&mut check, &raw.store, environment),
         auth: auth(&mut check, &raw.auth),
+        limits: limits(&mut check, &raw.limits),
         terminal: terminal(&mut check, &raw.terminal),
         routes: routes::routes(&mut check, &raw.routes, &upstreams, &plugins),
         upstreams,
@@ -184,6 +185,17 @@ fn password(check: &mut Checker<'_>, raw: &raw::Password) -> Password {
         parallelism: check.number(&raw.parallelism, 1, 1..=16, "auth.password.parallelism"),
         workers: check.number(&raw.workers, 2, 1..=64, "auth.password.workers"),
         queue: check.number(&raw.queue, 64, 0..=10_000, "auth.password.queue"),
+    }
+}
+
+fn limits(check: &mut Checker<'_>, raw: &raw::Limits) -> LimitsConfig {
+    LimitsConfig {
+        workspaces_per_user: check.number(
+            &raw.workspaces_per_user,
+            100,
+            1..=1000,
+            "limits.workspaces_per_user",
+        ),
     }
 }
 

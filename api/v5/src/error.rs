@@ -42,6 +42,15 @@ pub(crate) enum ApiError {
     /// Another object has the name or id.
     #[error("another object has this name already")]
     Taken,
+    /// The workspace is still being copied.
+    #[error("the workspace is still being copied; try again when its status is active")]
+    Forking,
+    /// There are as many objects of a kind as there may be.
+    #[error("there are {limit} already, which is the most")]
+    LimitReached {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The object has changed since the version the client knows.
     #[error("the object has changed in the meantime")]
     VersionMismatch,
@@ -97,7 +106,8 @@ impl ApiError {
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
-            Self::Taken => ErrorCode::Conflict,
+            Self::Taken | Self::Forking => ErrorCode::Conflict,
+            Self::LimitReached { .. } => ErrorCode::LimitReached,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
@@ -120,7 +130,9 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
+            Self::EmailTaken | Self::Taken | Self::Forking | Self::LimitReached { .. } => {
+                StatusCode::CONFLICT
+            }
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -189,6 +201,8 @@ impl From<UpdateError> for ApiError {
             UpdateError::NotFound => Self::NotFound,
             UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
             UpdateError::Taken => Self::Taken,
+            UpdateError::Forking => Self::Forking,
+            UpdateError::LimitReached { limit } => Self::LimitReached { limit },
             // Only files have contents; their handlers upload anew.
             error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
             UpdateError::Store(error) => error.into(),

@@ -27,11 +27,11 @@ use utoipa_axum::routes;
 pub use error_code::ErrorCode;
 pub use metrics::ApiMetrics;
 pub use openapi::document;
-pub use state::ApiState;
+pub use state::{ApiState, ForkPlaces};
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{auth, health, session_life, session_state, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -42,6 +42,8 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(openapi::openapi_json))
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(session_life::routes())
+        .merge(session_state::routes())
         .merge(sessions::routes())
 }
 

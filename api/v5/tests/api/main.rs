@@ -4,6 +4,8 @@
 mod auth;
 mod bodies;
 mod cookie;
+mod fork;
 mod routes;
 mod sessions;
+mod state;
 mod support;
