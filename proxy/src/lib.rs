@@ -43,7 +43,7 @@ pub use access_log::AccessLog;
 pub use admin::Readiness;
 pub use bytes::Bytes;
 pub use files::EmbeddedFile;
-pub use gate::{Gate, Workspaces};
+pub use gate::{Gate, WorkspaceEnds, Workspaces};
 pub use local::{BoxDuplex, Duplex, LocalService, RequestBody, UpgradeHandler};
 pub use metrics::Metrics;
 pub use plugins::{PluginError, PluginLoader};

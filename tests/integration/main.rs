@@ -22,3 +22,4 @@ mod startup;
 mod store_commands;
 mod support;
 mod tunnels;
+mod workspaces;

@@ -4,22 +4,23 @@ use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
 use crate::cli::say;
 use crate::feed::Feed;
 use crate::log;
+use crate::running::TerminalsAndSockets;
 use crate::signals::{Asked, Signals};
 use crate::storage;
 use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
     TokenIssuer, TokenSettings, TokenVerifier,
 };
 use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
-    AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
+    AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot, WorkspaceEnds,
 };
-use coditect_store::{AuditLog, Repositories};
+use coditect_store::{Accesses, AuditLog, Repositories};
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -114,8 +115,9 @@ impl App {
             Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
         let mut background = JoinSet::new();
-        background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
-        background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
+        let upkeep =
+            Upkeep::new(repositories.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
+        background.spawn(upkeep.run());
 
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
@@ -124,8 +126,12 @@ impl App {
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
         let issuer = Arc::new(TokenIssuer::new(&secret, tokens, Arc::clone(&entropy)));
-        let workspaces =
-            Arc::new(StoredWorkspaces { repositories: repositories.clone(), clock: Arc::clone(&clock) });
+        let accesses = Accesses::new(repositories.clone(), Arc::clone(&clock));
+        let workspaces = Arc::new(StoredWorkspaces {
+            repositories: repositories.clone(),
+            accesses: accesses.clone(),
+            clock: Arc::clone(&clock),
+        });
         let terminals = TerminalService::new(
             config.terminal.clone(),
             launcher(&config.terminal),
@@ -133,6 +139,13 @@ impl App {
             Arc::clone(&entropy),
             workspaces.clone(),
         );
+        let running = TerminalsAndSockets {
+            repositories: repositories.clone(),
+            terminals: terminals.clone(),
+            sockets: WorkspaceEnds::default(),
+        };
+        let feed = Feed::new(store, keys, Arc::clone(&families), Arc::new(running.clone()));
+        background.spawn(feed.follow());
         let registry = Registry::new();
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
@@ -141,7 +154,10 @@ impl App {
             passwords: Arc::new(password_hasher(&config.auth, &entropy)?),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
+            accesses,
             auth: config.auth.clone(),
+            limits: config.limits.clone(),
+            forks: ForkPlaces::default(),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
         });
@@ -149,7 +165,7 @@ impl App {
         let metrics = Metrics::new(&registry)?;
         let reloader = Arc::new(Reloader {
             services: Services {
-                api: Arc::new(Api { router, terminals: terminals.clone() }),
+                api: Arc::new(Api { router, running: running.clone() }),
                 terminal: Arc::new(Terminals(terminals.clone())),
                 console: CONSOLE,
             },
@@ -165,7 +181,7 @@ impl App {
         };
         let parts = Parts {
             snapshot: Arc::clone(&snapshot),
-            gate: Gate::new(verifier, issuer, families, workspaces, Arc::clone(&clock)),
+            gate: Gate::new(verifier, issuer, families, workspaces, running.sockets, Arc::clone(&clock)),
             metrics,
             registry,
             readiness: Arc::new(Ready {

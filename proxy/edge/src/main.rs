@@ -7,6 +7,7 @@ mod cli;
 mod feed;
 mod health;
 mod log;
+mod running;
 mod signals;
 mod storage;
 mod store;
