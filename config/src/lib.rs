@@ -16,9 +16,9 @@ mod validate;
 
 pub use problem::{ConfigError, Problem};
 pub use typed::{
-    AuditConfig, Auth, AuthConfig, Config, FailureMode, FoundationDbConfig, LocalService, Method,
-    Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Route, Sandbox, Segment,
-    ServerConfig, StoreConfig, Target, TerminalConfig, UpstreamConfig,
+    AuditConfig, Auth, AuthConfig, Config, FailureMode, FoundationDbConfig, LimitsConfig, LocalService,
+    Method, Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Route, Sandbox,
+    Segment, ServerConfig, StoreConfig, Target, TerminalConfig, UpstreamConfig,
 };
 
 use std::path::{Path, PathBuf};

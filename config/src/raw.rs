@@ -17,6 +17,7 @@ pub(crate) struct Raw {
     pub(crate) store: Store,
     pub(crate) auth: Auth,
     pub(crate) audit: Audit,
+    pub(crate) limits: Limits,
     pub(crate) terminal: Terminal,
     pub(crate) upstreams: BTreeMap<At<String>, Upstream>,
     pub(crate) plugins: BTreeMap<At<String>, Plugin>,
@@ -89,6 +90,12 @@ pub(crate) struct Password {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Audit {
     pub(crate) key_file: Opt<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) workspaces_per_user: Opt<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

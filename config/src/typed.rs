@@ -18,6 +18,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The audit trail.
     pub audit: AuditConfig,
+    /// How much there may be of what users make.
+    pub limits: LimitsConfig,
     /// The in-process terminal.
     pub terminal: TerminalConfig,
     /// Upstreams by name, in the order of their names.
@@ -146,6 +148,13 @@ pub enum Sandbox {
     Landlock,
     /// Nothing: it sees what the edge sees.
     Off,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// Workspaces of one user.
+    pub workspaces_per_user: usize,
 }
 
 /// `[terminal]`

@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuditConfig, AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, StoreConfig,
-    TerminalConfig, UpstreamConfig,
+    AuditConfig, AuthConfig, Config, FailureMode, LimitsConfig, Password, PluginConfig, Sandbox,
+    ServerConfig, StoreConfig, TerminalConfig, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +29,7 @@ pub(crate) fn validate(
         audit: audit(&mut check, &raw.audit, &store),
         store,
         auth: auth(&mut check, &raw.auth),
+        limits: limits(&mut check, &raw.limits),
         terminal: terminal(&mut check, &raw.terminal),
         routes: routes::routes(&mut check, &raw.routes, &upstreams, &plugins),
         upstreams,
@@ -201,6 +202,17 @@ fn password(check: &mut Checker<'_>, raw: &raw::Password) -> Password {
         parallelism: check.number(&raw.parallelism, 1, 1..=16, "auth.password.parallelism"),
         workers: check.number(&raw.workers, 2, 1..=64, "auth.password.workers"),
         queue: check.number(&raw.queue, 64, 0..=10_000, "auth.password.queue"),
+    }
+}
+
+fn limits(check: &mut Checker<'_>, raw: &raw::Limits) -> LimitsConfig {
+    LimitsConfig {
+        workspaces_per_user: check.number(
+            &raw.workspaces_per_user,
+            100,
+            1..=1000,
+            "limits.workspaces_per_user",
+        ),
     }
 }
 

@@ -89,6 +89,7 @@ impl EdgeService {
         let stripped = stripped(&route, &pass);
         ctx.identity = pass.identity;
         ctx.workspace = pass.workspace;
+        ctx.workspace_end = pass.workspace_end;
         self.settle(session, ctx, &route, stripped)
     }
 

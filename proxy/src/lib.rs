@@ -45,7 +45,7 @@ pub use admin::Readiness;
 pub use arrival::JWKS_PATH;
 pub use bytes::Bytes;
 pub use files::EmbeddedFile;
-pub use gate::{Gate, Workspaces};
+pub use gate::{Gate, WorkspaceEnds, Workspaces};
 pub use local::{BoxDuplex, Duplex, LocalService, RequestBody, UpgradeHandler};
 pub use metrics::Metrics;
 pub use plugins::{PluginError, PluginLoader};

@@ -1,6 +1,7 @@
 //! What the edge keeps of a request while it is under way.
 
 use crate::access_log;
+use crate::gate::WorkspaceEnd;
 use crate::plugins::{Chain, Facts, Properties};
 use crate::snapshot::{RouteEntry, Snapshot, TargetEntry};
 use crate::trace::TraceParent;
@@ -29,6 +30,8 @@ pub struct RequestCtx {
     pub(crate) route: Option<Arc<RouteEntry>>,
     pub(crate) identity: Option<Identity>,
     pub(crate) workspace: Option<Uuid>,
+    /// The end of that workspace, for an upgrade.
+    pub(crate) workspace_end: Option<WorkspaceEnd>,
     /// The part of the path that is taken off before an upstream sees it, with a slash at its end.
     pub(crate) stripped: Option<String>,
     pub(crate) plugins: Option<PluginRun>,
@@ -67,6 +70,7 @@ impl RequestCtx {
             route: None,
             identity: None,
             workspace: None,
+            workspace_end: None,
             stripped: None,
             plugins: None,
             own_cookies: None,

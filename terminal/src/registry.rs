@@ -85,6 +85,14 @@ impl Registry {
         self.select(|owner| owner.tenant == tenant && owner.session == session)
     }
 
+    /// Tenant and workspace of every terminal, each once.
+    pub(crate) fn workspaces(&self) -> Vec<(Uuid, Uuid)> {
+        let state = self.state();
+        let owners = state.terminals.values().map(|terminal| (terminal.owner.tenant, terminal.owner.session));
+        let distinct: std::collections::HashSet<_> = owners.collect();
+        distinct.into_iter().collect()
+    }
+
     pub(crate) fn remove(&self, id: Uuid) {
         self.state().terminals.remove(&id);
     }

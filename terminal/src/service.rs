@@ -124,11 +124,16 @@ impl TerminalService {
         self.answer(request).await.unwrap_or_else(|error| reply::error(&error))
     }
 
-    /// Ends every terminal of a workspace that was deleted, without waiting for it; the number of terminals.
+    /// Ends every terminal of a workspace that was paused or deleted, without waiting for it; the number of terminals.
     pub fn close_session(&self, tenant: Uuid, session: Uuid) -> usize {
         let terminals = self.inner.registry.of_session(tenant, session);
         terminals.iter().for_each(|terminal| terminal.stop.cancel());
         terminals.len()
+    }
+
+    /// The workspaces, with their tenants, that have terminals.
+    pub fn workspaces(&self) -> Vec<(Uuid, Uuid)> {
+        self.inner.registry.workspaces()
     }
 
     /// The number of terminals there are, running or kept after their end.
@@ -162,7 +167,7 @@ impl TerminalService {
         }
         let claims = &identity.claims;
         let owner = Owner { tenant: claims.tenant_id, user: claims.sub, session: route.session };
-        self.check_owner(owner).await?;
+        self.check_owner(owner, &route.operation).await?;
         let body = read_body(body, self.inner.timings.body);
         match route.operation {
             Operation::List => Ok(self.list(owner)),
@@ -173,8 +178,15 @@ impl TerminalService {
         }
     }
 
-    async fn check_owner(&self, owner: Owner) -> Result<(), TerminalError> {
-        let lookup = self.inner.workspaces.owned(owner.tenant, owner.user, owner.session);
+    async fn check_owner(&self, owner: Owner, operation: &Operation) -> Result<(), TerminalError> {
+        let Owner { tenant, user, session } = owner;
+        let workspaces = &self.inner.workspaces;
+        let lookup = async {
+            match operation {
+                Operation::Create | Operation::Attach { .. } => workspaces.open(tenant, user, session).await,
+                _ => workspaces.owned(tenant, user, session).await,
+            }
+        };
         match timeout(self.inner.timings.lookup, lookup).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(TerminalError::NotFound("workspace")),
@@ -204,7 +216,15 @@ impl TerminalService {
         });
         let within = self.inner.timings.start;
         match timeout(within, started).await {
-            Ok(Ok(started)) => Ok(reply::data(StatusCode::CREATED, started?.info())),
+            Ok(Ok(started)) => {
+                let terminal = started?;
+                // It may have been paused or removed before there was a terminal to end.
+                if let Err(error) = self.check_owner(owner, &Operation::Create).await {
+                    terminal.stop.cancel();
+                    return Err(error);
+                }
+                Ok(reply::data(StatusCode::CREATED, terminal.info()))
+            }
             Ok(Err(source)) => {
                 Err(TerminalError::System { step: "starting the shell", source: source.into() })
             }

@@ -17,11 +17,20 @@ pub struct LookupError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 pub trait WorkspaceLookup: Send + Sync {
     /// Whether the workspace `session` exists in `tenant` and belongs to `user`.
     ///
-    /// Called once for every terminal request, with a deadline of its own ([`crate::Timings::lookup`]).
+    /// Called for every terminal request, with a deadline of its own ([`crate::Timings::lookup`]).
     ///
     /// # Errors
     /// Where that cannot be determined; the request is then refused with 503.
     async fn owned(&self, tenant: Uuid, user: Uuid, session: Uuid) -> Result<bool, LookupError>;
+
+    /// The same, for a terminal that is to be started, once more when it was, or attached to: a workspace that was paused is resumed by this, and
+    /// one that cannot be used yet is not there.
+    ///
+    /// # Errors
+    /// As [`Self::owned`].
+    async fn open(&self, tenant: Uuid, user: Uuid, session: Uuid) -> Result<bool, LookupError> {
+        self.owned(tenant, user, session).await
+    }
 }
 
 /// The name of the temporary directory in a workspace.

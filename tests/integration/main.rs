@@ -27,3 +27,4 @@ mod storms;
 mod support;
 mod tickets;
 mod tunnels;
+mod workspaces;

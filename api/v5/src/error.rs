@@ -44,6 +44,9 @@ pub(crate) enum ApiError {
     /// Another object has the name or id.
     #[error("another object has this name already")]
     Taken,
+    /// The workspace is still being copied.
+    #[error("the workspace is still being copied; try again when its status is active")]
+    Forking,
     /// The object has changed since the version the client knows.
     #[error("the object has changed in the meantime")]
     VersionMismatch,
@@ -108,7 +111,7 @@ impl ApiError {
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
-            Self::Taken | Self::Conflict(_) => ErrorCode::Conflict,
+            Self::Taken | Self::Forking | Self::Conflict(_) => ErrorCode::Conflict,
             Self::LimitReached(_) => ErrorCode::LimitReached,
             Self::PluginRefused(_) => ErrorCode::PluginRefused,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
@@ -133,7 +136,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::Taken | Self::Conflict(_) | Self::LimitReached(_) => {
+            Self::EmailTaken | Self::Taken | Self::Forking | Self::Conflict(_) | Self::LimitReached(_) => {
                 StatusCode::CONFLICT
             }
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
@@ -204,6 +207,8 @@ impl From<UpdateError> for ApiError {
             UpdateError::NotFound => Self::NotFound,
             UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
             UpdateError::Taken => Self::Taken,
+            UpdateError::Forking => Self::Forking,
+            error @ UpdateError::LimitReached { .. } => Self::LimitReached(error.to_string()),
             // Only files have contents; their handlers upload anew.
             error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
             UpdateError::Store(error) => error.into(),

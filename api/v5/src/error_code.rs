@@ -58,7 +58,7 @@ codes! {
     UpgradeRequired: "UPGRADE_REQUIRED";
     /// 409: another user has the e-mail address.
     EmailTaken: "EMAIL_TAKEN";
-    /// 409: another object has the name, path or id.
+    /// 409: another object has the name, path or id, or something under way with this one must end first.
     Conflict: "CONFLICT";
     /// 409: there are as many objects of the kind as there may be.
     LimitReached: "LIMIT_REACHED";

@@ -1,12 +1,14 @@
 //! What handlers take from a request: the caller, ids in the path, a query, a JSON body, preconditions.
 
 mod conditions;
+mod document;
 mod query;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::conditions::IfMatch;
+pub(crate) use self::conditions::{IfMatch, IfNoneMatch};
+pub(crate) use self::document::Document;
 pub(crate) use self::query::{Cursor, PageQuery, Query};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
@@ -81,7 +83,7 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
     }
 }
 
-fn id(text: &str) -> Result<Uuid, ApiError> {
+pub(crate) fn id(text: &str) -> Result<Uuid, ApiError> {
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
         return Err(ApiError::NotFound);
     }
@@ -113,7 +115,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
-        parse(&read(request).await?).map(Self)
+        parse(&read(request, MAX_BODY_BYTES).await?).map(Self)
     }
 }
 
@@ -125,7 +127,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let declared = check_content_type(request.headers());
-        let body = read(request).await?;
+        let body = read(request, MAX_BODY_BYTES).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -145,16 +147,17 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
+/// A body of at most `limit` bytes.
+async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     // Nobody waits for a body whose declared length is refused anyway.
-    if axum::body::HttpBody::size_hint(request.body()).lower() > MAX_BODY_BYTES as u64 {
-        return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES as u64 });
+    if axum::body::HttpBody::size_hint(request.body()).lower() > limit as u64 {
+        return Err(ApiError::PayloadTooLarge { limit: limit as u64 });
     }
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES);
+    let body = Limited::new(request.into_body(), limit);
     match tokio::time::timeout(BODY_DEADLINE, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES as u64 })
+            Err(ApiError::PayloadTooLarge { limit: limit as u64 })
         }
         Ok(Err(_)) => Err(ApiError::UnreadableBody),
         Err(_) => Err(ApiError::RequestTimeout),

@@ -32,11 +32,11 @@ pub use plugins::{
     MAX_VALIDATIONS, ModuleFacts, PluginRefusal, PluginTrial, PluginTrials, PluginValidator,
     VALIDATION_DEADLINE,
 };
-pub use state::ApiState;
+pub use state::{ApiState, ForkPlaces};
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{audit, auth, health, plugins as plugin_operations, sessions};
+use handlers::{audit, auth, health, plugins as plugin_operations, session_life, session_state, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -49,6 +49,8 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
         .merge(audit::routes())
         .merge(auth::routes())
         .merge(plugin_operations::routes())
+        .merge(session_life::routes())
+        .merge(session_state::routes())
         .merge(sessions::routes())
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use coditect_auth::{Clock, Entropy, Families, PasswordHasher, TokenIssuer};
-use coditect_config::AuthConfig;
-use coditect_store::{AuditLog, Repositories};
+use coditect_config::{AuthConfig, LimitsConfig};
+use coditect_store::{Accesses, AuditLog, Repositories};
+use tokio::sync::Semaphore;
 
 use crate::metrics::ApiMetrics;
 use crate::plugins::PluginTrials;
@@ -15,6 +16,8 @@ pub struct ApiState {
     pub repositories: Repositories,
     /// Where it is recorded who did what.
     pub audit: AuditLog,
+    /// Where accesses of workspaces are noted.
+    pub accesses: Accesses,
     /// Mints tokens from stored auth sessions.
     pub issuer: Arc<TokenIssuer>,
     /// The index of live families, shared with the gate, so that a logout takes effect at once.
@@ -29,6 +32,23 @@ pub struct ApiState {
     pub auth: AuthConfig,
     /// What tries uploaded plugins out.
     pub plugins: PluginTrials,
+    /// How much there may be of what users make.
+    pub limits: LimitsConfig,
+    /// Places for workspaces that are being copied by this process.
+    pub forks: ForkPlaces,
     /// What Prometheus learns.
     pub metrics: Arc<ApiMetrics>,
+}
+
+/// How many workspaces one process copies at a time.
+const FORKS_AT_ONCE: usize = 16;
+
+/// Places for workspaces that are being copied.
+#[derive(Debug, Clone)]
+pub struct ForkPlaces(pub(crate) Arc<Semaphore>);
+
+impl Default for ForkPlaces {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(FORKS_AT_ONCE)))
+    }
 }

@@ -2,13 +2,14 @@
 //! the gate's and the terminals' source of whose a workspace is, the plugin host as what tries uploads out, the audit log
 //! as what is told of sockets.
 
+use crate::running::TerminalsAndSockets;
 use async_trait::async_trait;
 use coditect_api::{ModuleFacts, PluginRefusal, PluginTrial, PluginValidator};
 use coditect_auth::{Claims, Clock, Identity};
 use coditect_proxy::{BoxError, LocalService, Reply, RequestBody, UpgradeHandler, Workspaces, full};
 use coditect_proxy_wasm::{CheckDepth, Engine, LoadError, LoadReason, PluginConfig, StartError};
-use coditect_store::records::AuditObject;
-use coditect_store::{AuditAction, AuditEvent, AuditLog, Repositories};
+use coditect_store::records::{AuditObject, SessionStatus};
+use coditect_store::{Accesses, AuditAction, AuditEvent, AuditLog, Repositories, StoreError};
 use coditect_terminal::{AttachHandler, LookupError, TerminalService, WorkspaceLookup};
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
@@ -26,10 +27,10 @@ const LOOKED_THROUGH: usize = 200;
 /// The longest refusal of a plugin that its author reads, in bytes: names of a module's own are in it.
 const MAX_REFUSAL_BYTES: usize = 1024;
 
-/// The API. When it deletes a workspace, that workspace's terminals end.
+/// The API. When it pauses or removes a workspace, what runs in it ends.
 pub(crate) struct Api<S> {
     pub(crate) router: S,
-    pub(crate) terminals: TerminalService,
+    pub(crate) running: TerminalsAndSockets,
 }
 
 impl<S, B> LocalService for Api<S>
@@ -45,27 +46,29 @@ where
 {
     fn call(&self, request: Request<RequestBody>) -> BoxFuture<'static, Reply> {
         let router = self.router.clone();
-        let deleted = deleted_workspace(&request);
-        let terminals = self.terminals.clone();
+        let ended = ended_workspace(&request);
+        let running = self.running.clone();
         Box::pin(async move {
             let response = match router.oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             };
-            if let Some((tenant, workspace)) = deleted.filter(|_| response.status() == StatusCode::OK) {
-                terminals.close_session(tenant, workspace);
+            if let Some((tenant, workspace)) = ended.filter(|_| response.status() == StatusCode::OK) {
+                running.ended(tenant, workspace).await;
             }
             response.map(|body| body.map_err(Into::into).boxed_unsync())
         })
     }
 }
 
-/// The workspace a request would delete.
-fn deleted_workspace<B>(request: &Request<B>) -> Option<(Uuid, Uuid)> {
-    if request.method() != Method::DELETE {
-        return None;
-    }
-    let id = request.uri().path().strip_prefix("/api/v5/sessions/")?;
+/// The workspace a request would remove or pause.
+fn ended_workspace<B>(request: &Request<B>) -> Option<(Uuid, Uuid)> {
+    let below = request.uri().path().strip_prefix("/api/v5/sessions/")?;
+    let id = match *request.method() {
+        Method::DELETE => below,
+        Method::POST => below.strip_suffix("/pause")?,
+        _ => return None,
+    };
     let tenant = request.extensions().get::<Identity>()?.claims.tenant_id;
     Some((tenant, Uuid::try_parse(id).ok()?))
 }
@@ -97,17 +100,30 @@ impl LocalService for Terminals {
 /// Whose a workspace is, from the store.
 pub(crate) struct StoredWorkspaces {
     pub(crate) repositories: Repositories,
+    pub(crate) accesses: Accesses,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl StoredWorkspaces {
+    /// Opens a workspace, if it is the user's.
+    async fn open(&self, tenant: Uuid, user: Uuid, workspace: Uuid) -> Result<bool, StoreError> {
+        let now = self.clock.now_millis();
+        let opened = self.repositories.sessions().open(tenant, user, workspace, now).await?;
+        if opened {
+            self.accesses.note(tenant, user, workspace);
+        }
+        Ok(opened)
+    }
 }
 
 #[async_trait]
 impl Workspaces for StoredWorkspaces {
     async fn owned(&self, caller: &Claims, workspace: Uuid) -> Result<bool, BoxError> {
-        let sessions = self.repositories.sessions();
-        Ok(sessions.get(caller.tenant_id, caller.sub, workspace).await?.is_some())
+        Ok(self.open(caller.tenant_id, caller.sub, workspace).await?)
     }
 
     async fn opened(&self, caller: &Claims, workspace: Uuid) -> Result<(), BoxError> {
+        // At once and each time, unlike other accesses: the order of these is what `last_opened` tells.
         let now = self.clock.now_millis();
         self.repositories.sessions().touch(caller.tenant_id, caller.sub, workspace, now).await?;
         Ok(())
@@ -116,7 +132,8 @@ impl Workspaces for StoredWorkspaces {
     async fn last_opened(&self, caller: &Claims) -> Result<Option<Uuid>, BoxError> {
         let sessions =
             self.repositories.sessions().list(caller.tenant_id, caller.sub, LOOKED_THROUGH).await?;
-        Ok(sessions.iter().max_by_key(|session| session.last_accessed_at).map(|session| session.id))
+        let usable = sessions.iter().filter(|session| session.status != SessionStatus::Forking);
+        Ok(usable.max_by_key(|session| session.last_accessed_at).map(|session| session.id))
     }
 }
 
@@ -125,6 +142,10 @@ impl WorkspaceLookup for StoredWorkspaces {
     async fn owned(&self, tenant: Uuid, user: Uuid, session: Uuid) -> Result<bool, LookupError> {
         let found = self.repositories.sessions().get(tenant, user, session).await;
         found.map(|found| found.is_some()).map_err(|error| LookupError(Box::new(error)))
+    }
+
+    async fn open(&self, tenant: Uuid, user: Uuid, session: Uuid) -> Result<bool, LookupError> {
+        Self::open(self, tenant, user, session).await.map_err(|error| LookupError(Box::new(error)))
     }
 }
 

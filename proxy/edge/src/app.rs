@@ -7,22 +7,23 @@ use crate::cli::say;
 use crate::feed::Feed;
 use crate::keys::{TokenSigning, token_signing};
 use crate::log;
+use crate::running::TerminalsAndSockets;
 use crate::signals::{Asked, Signals};
 use crate::storage;
 use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState, PluginTrials};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SystemClock, SystemEntropy, TokenIssuer,
     TokenSettings, TokenVerifier,
 };
 use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
-    AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
+    AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot, WorkspaceEnds,
 };
-use coditect_store::Repositories;
+use coditect_store::{Accesses, Repositories};
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
@@ -124,8 +125,9 @@ impl App {
             Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
         let mut background = JoinSet::new();
-        background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
-        background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
+        let upkeep =
+            Upkeep::new(repositories.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
+        background.spawn(upkeep.run());
 
         if let Some(watcher) = watcher {
             background.spawn(watcher.follow());
@@ -141,8 +143,12 @@ impl App {
         };
         let verifier = TokenVerifier::with_keys(Arc::clone(&token_keys), &tokens);
         let issuer = Arc::new(TokenIssuer::with_keys(token_keys, tokens, Arc::clone(&entropy)));
-        let workspaces =
-            Arc::new(StoredWorkspaces { repositories: repositories.clone(), clock: Arc::clone(&clock) });
+        let accesses = Accesses::new(repositories.clone(), Arc::clone(&clock));
+        let workspaces = Arc::new(StoredWorkspaces {
+            repositories: repositories.clone(),
+            accesses: accesses.clone(),
+            clock: Arc::clone(&clock),
+        });
         let terminals = TerminalService::new(
             config.terminal.clone(),
             launcher(&config.terminal),
@@ -153,6 +159,13 @@ impl App {
         );
         let plugins = PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
             .context("the plugin host cannot start")?;
+        let running = TerminalsAndSockets {
+            repositories: repositories.clone(),
+            terminals: terminals.clone(),
+            sockets: WorkspaceEnds::default(),
+        };
+        let feed = Feed::new(store, keys, Arc::clone(&families), Arc::new(running.clone()));
+        background.spawn(feed.follow());
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
             issuer: Arc::clone(&issuer),
@@ -160,8 +173,11 @@ impl App {
             passwords: Arc::new(password_hasher(&config.auth, &entropy)?),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
+            accesses,
             auth: config.auth.clone(),
             plugins: PluginTrials::new(Arc::new(HostTrials(plugins.engine().clone()))),
+            limits: config.limits.clone(),
+            forks: ForkPlaces::default(),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: audit.log(),
         });
@@ -169,7 +185,7 @@ impl App {
         let metrics = Metrics::new(&registry)?;
         let reloader = Arc::new(Reloader {
             services: Services {
-                api: Arc::new(Api { router, terminals: terminals.clone() }),
+                api: Arc::new(Api { router, running: running.clone() }),
                 terminal: Arc::new(Terminals(terminals.clone())),
                 console: CONSOLE,
             },
@@ -189,6 +205,7 @@ impl App {
                 issuer,
                 families,
                 workspaces,
+                running.sockets,
                 Arc::new(repositories.clone()),
                 Arc::clone(&clock),
             ),

@@ -1,10 +1,12 @@
 //! What other replicas changed: the store's change feed, acted upon here.
 //!
-//! A token family that was revoked elsewhere ends here as soon as the feed tells, sockets included. Where the feed
-//! cannot tell exactly (after an absence, or by a kind this version does not know), every family is looked up again.
+//! A token family that was revoked elsewhere ends here as soon as the feed tells, sockets included, and so does what runs
+//! in a workspace that was paused or removed elsewhere. Where the feed cannot tell exactly (after an absence, or by a kind
+//! this version does not know), everything is looked up again.
 
 use std::time::Duration;
 
+use crate::running::Running;
 use coditect_auth::{Families, Recheck};
 use coditect_store::changes::{Change, Followed, Follower};
 use coditect_store::{Keyspace, Store, StoreError};
@@ -22,15 +24,21 @@ pub(crate) struct Feed {
     store: Store,
     keys: Keyspace,
     families: Arc<Families>,
-    /// Whether families are to be looked up again, since changes may have been missed.
+    running: Arc<dyn Running>,
+    /// Whether everything is to be looked up again, since changes may have been missed.
     missed: bool,
     pause: Duration,
 }
 
 impl Feed {
-    pub(crate) fn new(store: Store, keys: Keyspace, families: Arc<Families>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        keys: Keyspace,
+        families: Arc<Families>,
+        running: Arc<dyn Running>,
+    ) -> Self {
         // Families may be admitted before the follower has its place.
-        Self { store, keys, families, missed: true, pause: FIRST_PAUSE }
+        Self { store, keys, families, running, missed: true, pause: FIRST_PAUSE }
     }
 
     /// Follows until it is dropped or the store is closed.
@@ -38,16 +46,7 @@ impl Feed {
         let Some(mut follower) = self.begin().await else { return };
         loop {
             if self.missed {
-                match self.families.recheck(Recheck::All).await {
-                    Ok(ended) => {
-                        self.missed = false;
-                        self.pause = FIRST_PAUSE;
-                        tracing::debug!(ended, "all sign-ins were looked up again");
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "sign-ins that may have ended elsewhere: trying again")
-                    }
-                }
+                self.catch_up().await;
             }
             // What still fails to be looked up must not keep what is known from being done.
             let next = match self.missed {
@@ -78,6 +77,23 @@ impl Feed {
         }
     }
 
+    /// Looks everything up again.
+    async fn catch_up(&mut self) {
+        let (sign_ins, workspaces) =
+            tokio::join!(self.families.recheck(Recheck::All), self.running.recheck_all());
+        if let Err(error) = &sign_ins {
+            tracing::warn!(%error, "sign-ins that may have ended elsewhere: trying again");
+        }
+        if let Err(error) = &workspaces {
+            tracing::warn!(%error, "workspaces that may have ended elsewhere: trying again");
+        }
+        if let (Ok(ended), Ok(())) = (sign_ins, workspaces) {
+            self.missed = false;
+            self.pause = FIRST_PAUSE;
+            tracing::debug!(ended, "all sign-ins and workspaces were looked up again");
+        }
+    }
+
     async fn apply(&mut self, followed: Followed) {
         let Followed::Changes(changes) = followed else {
             tracing::warn!("the change feed went on without this replica; everything is looked up again");
@@ -89,6 +105,12 @@ impl Feed {
                 Change::FamilyRevoked { family, .. } => self.families.revoke(family),
                 Change::UserRevoked { tenant, user } => self.recheck(Recheck::User { tenant, user }).await,
                 Change::TenantSuspended { tenant } => self.recheck(Recheck::Tenant(tenant)).await,
+                Change::WorkspaceEnded { tenant, workspace } => {
+                    if let Err(error) = self.running.recheck(tenant, workspace).await {
+                        tracing::warn!(%error, "a workspace that ended elsewhere: trying again");
+                        self.missed = true;
+                    }
+                }
                 // Nothing is cached of these.
                 Change::TenantResumed { .. }
                 | Change::ConfigurationChanged
@@ -129,6 +151,7 @@ mod tests {
 
     use std::collections::HashMap;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use async_trait::async_trait;
     use coditect_auth::{
@@ -136,6 +159,7 @@ mod tests {
     };
     use coditect_store::{Embedded, EmbeddedOptions, RetryPolicy, SystemMonotonicClock, changes};
     use serde_json::json;
+    use tokio::sync::Notify;
     use uuid::Uuid;
 
     use super::*;
@@ -170,6 +194,53 @@ mod tests {
         }
     }
 
+    /// What runs in workspaces: all of them have ended, and it is kept which were asked about.
+    #[derive(Default)]
+    struct Workspaces {
+        ended: Mutex<Vec<(Uuid, Uuid)>>,
+        all: AtomicUsize,
+        /// How many questions fail from now on.
+        failing: AtomicUsize,
+        asked: Notify,
+    }
+
+    impl Workspaces {
+        fn answer(&self) -> Result<(), StoreError> {
+            let fails = |left: usize| left.checked_sub(1);
+            match self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails) {
+                Ok(_) => Err(StoreError::TimedOut),
+                Err(_) => Ok(()),
+            }
+        }
+
+        /// Waits until what was asked is so.
+        async fn until(&self, wanted: impl Fn(&Self) -> bool) {
+            let asked = async {
+                while !wanted(self) {
+                    self.asked.notified().await;
+                }
+            };
+            timeout(Duration::from_secs(1), asked).await.expect("not within 1 s");
+        }
+    }
+
+    #[async_trait]
+    impl Running for Workspaces {
+        async fn recheck(&self, tenant: Uuid, workspace: Uuid) -> Result<(), StoreError> {
+            self.answer()?;
+            self.ended.lock().unwrap().push((tenant, workspace));
+            self.asked.notify_one();
+            Ok(())
+        }
+
+        async fn recheck_all(&self) -> Result<(), StoreError> {
+            self.answer()?;
+            self.all.fetch_add(1, Ordering::SeqCst);
+            self.asked.notify_one();
+            Ok(())
+        }
+    }
+
     /// A replica whose feed is followed, and a store into which others write.
     struct Rig {
         _directory: tempfile::TempDir,
@@ -177,6 +248,7 @@ mod tests {
         keys: Keyspace,
         source: Arc<Source>,
         families: Arc<Families>,
+        workspaces: Arc<Workspaces>,
         following: tokio::task::JoinHandle<()>,
     }
 
@@ -189,9 +261,10 @@ mod tests {
             let keys = Keyspace::new("test");
             let source = Arc::new(Source::default());
             let families = Arc::new(Families::new(source.clone(), Arc::new(ManualClock::new(1))));
-            let feed = Feed::new(store.clone(), keys.clone(), Arc::clone(&families));
+            let workspaces = Arc::new(Workspaces::default());
+            let feed = Feed::new(store.clone(), keys.clone(), Arc::clone(&families), workspaces.clone());
             let following = tokio::spawn(feed.follow());
-            Self { _directory: directory, store, keys, source, families, following }
+            Self { _directory: directory, store, keys, source, families, workspaces, following }
         }
 
         async fn login(&self, number: u128) -> Arc<Family> {
@@ -242,6 +315,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_workspace_that_ended_elsewhere_ends_here_within_a_second() {
+        let r = Rig::start();
+        let all = |count| move |seen: &Workspaces| seen.all.load(Ordering::SeqCst) >= count;
+        r.workspaces.until(all(1)).await;
+        let ended = |number: u128| (TENANT, Uuid::from_u128(number));
+        let tell = |number| r.tell(Change::WorkspaceEnded { tenant: TENANT, workspace: ended(number).1 });
+        tell(70).await;
+        r.workspaces.until(|seen| *seen.ended.lock().unwrap() == [ended(70)]).await;
+        // Whoever cannot find out about one looks at all of them, until that works.
+        r.workspaces.failing.store(2, Ordering::SeqCst);
+        tell(71).await;
+        r.workspaces.until(all(2)).await;
+        tell(72).await;
+        r.workspaces.until(|seen| *seen.ended.lock().unwrap() == [ended(70), ended(72)]).await;
+        r.tell(Change::Unknown).await;
+        r.workspaces.until(all(3)).await;
+        r.following.abort();
+    }
+
+    #[tokio::test]
     async fn what_the_feed_tells_in_general_is_looked_up() {
         let r = Rig::start();
         let changes = [
@@ -283,7 +376,7 @@ mod tests {
         let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
         let source = Arc::new(Source::default());
         let families = Arc::new(Families::new(source, Arc::new(ManualClock::new(1))));
-        let mut feed = Feed::new(store, Keyspace::new("test"), families);
+        let mut feed = Feed::new(store, Keyspace::new("test"), families, Arc::new(Workspaces::default()));
         let longest = (0..20).map(|_| feed.longer_pause()).max().unwrap();
         assert!(longest < Duration::from_secs(1), "{longest:?}");
     }

@@ -10,6 +10,7 @@ mod feed;
 mod health;
 mod keys;
 mod log;
+mod running;
 mod signals;
 mod storage;
 mod store;

@@ -13,10 +13,11 @@ mod workspaces;
 pub(crate) use credentials::{Query, split};
 pub(crate) use handover::MAX_FORM_BYTES;
 pub(crate) use origin::{FromPage, Origins};
-pub use workspaces::Workspaces;
+pub(crate) use workspaces::WorkspaceEnd;
+pub use workspaces::{WorkspaceEnds, Workspaces};
 
 use crate::cookies;
-use crate::reply::{Reply, refusal};
+use crate::reply::{BoxError, Reply, refusal};
 use crate::route::below;
 use coditect_auth::{
     AuthError, Clock, Families, Identity, TicketLedger, TokenIssuer, TokenVerifier, VerifiedToken,
@@ -92,20 +93,24 @@ pub(crate) struct Pass {
     pub(crate) workspace: Option<Uuid>,
     /// Whether that workspace stands in the path, after the route's prefix.
     pub(crate) workspace_in_path: bool,
+    /// The end of that workspace, for an upgrade.
+    pub(crate) workspace_end: Option<WorkspaceEnd>,
 }
 
 impl Gate {
     /// A gate that verifies with `verifier`, mints workspace cookies with `issuer` and asks `families`, `workspaces` and
-    /// `tickets` for what lives, whose it is and what was used.
+    /// `tickets` for what lives, whose it is and what was used; `ends` tells it, and the sockets it lets pass, which
+    /// workspaces end.
     pub fn new(
         verifier: TokenVerifier,
         issuer: Arc<TokenIssuer>,
         families: Arc<Families>,
         workspaces: Arc<dyn Workspaces>,
+        ends: WorkspaceEnds,
         tickets: Arc<dyn TicketLedger>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let workspaces = KnownWorkspaces::new(workspaces, Arc::clone(&clock));
+        let workspaces = KnownWorkspaces::new(workspaces, Arc::clone(&clock), ends);
         let verified = Cache::new(VERIFIED_TOKENS);
         Self { verifier, issuer, families, workspaces, tickets, clock, verified }
     }
@@ -245,16 +250,8 @@ impl Gate {
         place: Place<'_>,
     ) -> Decision {
         let Credentials { identity, only } = shown;
-        let workspace = match place.workspace {
-            Some(workspace) => self
-                .workspaces
-                .owned(&identity.claims, workspace)
-                .await
-                .map(|owned| owned.then_some(workspace)),
-            None => self.workspaces.last_opened(&identity.claims).await,
-        };
-        let workspace = match workspace {
-            Ok(Some(workspace)) => workspace,
+        let (workspace, workspace_end) = match self.usable(request, &identity, place.workspace).await {
+            Ok(Some(usable)) => usable,
             Ok(None) => return or_page(request, not_found()),
             Err(error) => {
                 tracing::error!(%error, "workspace lookup failed");
@@ -270,7 +267,29 @@ impl Gate {
             return redirect(&format!("{prefix}/{workspace}/"), "WORKSPACE_ROOT");
         }
         let workspace_in_path = place.workspace.is_some();
-        Decision::Pass(Pass { identity: Some(identity), workspace: Some(workspace), workspace_in_path })
+        let (identity, workspace) = (Some(identity), Some(workspace));
+        Decision::Pass(Pass { identity, workspace, workspace_in_path, workspace_end })
+    }
+
+    /// The workspace that is named, or was opened last, if the caller can use it; for an upgrade with its end.
+    async fn usable(
+        &self,
+        request: &Request<'_>,
+        identity: &Identity,
+        named: Option<Uuid>,
+    ) -> Result<Option<(Uuid, Option<WorkspaceEnd>)>, BoxError> {
+        let claims = &identity.claims;
+        let workspace = match named {
+            Some(workspace) => workspace,
+            None => match self.workspaces.last_opened(claims).await? {
+                Some(workspace) => workspace,
+                None => return Ok(None),
+            },
+        };
+        // Before the question whose it is: an end after the answer is told.
+        let end = request.upgrade.then(|| self.workspaces.end_of(claims, workspace));
+        let owned = self.workspaces.owned(claims, workspace).await?;
+        Ok(owned.then_some((workspace, end)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! WebSocket tunnels to upstreams: the edge repeats the handshake and pumps the bytes itself.
 //!
 //! Auth and plugins have run on the upgrade request. The upstream's 101 is passed on; from then on the tunnel lives
-//! until one end closes it, its token family ends (close code 4001), or the edge drains (1012). An upstream that
+//! until one end closes it, its token family ends (close code 4001), its workspace is paused or removed (4002), or the
+//! edge drains (1012). An upstream that
 //! answers anything else than 101 is passed on as an ordinary response, and the connection ends with it: what the
 //! client sent after its request is never taken for another one.
 
@@ -104,6 +105,7 @@ impl Tunnels {
         let mut attached = Attached::new(&self.observer, ctx, bytes);
         let family_end = OnceLock::new();
         let family = ctx.identity.as_ref().map(|identity| Arc::clone(&identity.family));
+        let workspace_end = ctx.workspace_end.take();
         let ending = async {
             let ended = async {
                 match &family {
@@ -111,9 +113,16 @@ impl Tunnels {
                     None => std::future::pending().await,
                 }
             };
+            let workspace_ended = async {
+                match &workspace_end {
+                    Some(end) => end.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = ended => Ending::SignedOut,
+                () = workspace_ended => Ending::WorkspaceEnded,
                 () = self.drained() => Ending::Drain,
             }
         };

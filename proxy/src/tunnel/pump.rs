@@ -83,6 +83,8 @@ impl Default for Limits {
 pub(crate) enum Ending {
     /// The token family was revoked or has ended: Close 4001 to the client.
     SignedOut,
+    /// The workspace was paused or removed: Close 4002 to the client.
+    WorkspaceEnded,
     /// The edge drains: Close 1012 to the client, which may connect again.
     Drain,
 }
@@ -106,6 +108,8 @@ pub(crate) enum Outcome {
     UpstreamClosed,
     /// [`Ending::SignedOut`].
     SignedOut,
+    /// [`Ending::WorkspaceEnded`].
+    WorkspaceEnded,
     /// [`Ending::Drain`].
     Drained,
     /// The client sent nothing for [`Limits::silence`]; the upstream got Close 1001.
@@ -129,6 +133,7 @@ impl Outcome {
             Self::ClientClosed => "client_closed",
             Self::UpstreamClosed => "upstream_closed",
             Self::SignedOut => "signed_out",
+            Self::WorkspaceEnded => "workspace_ended",
             Self::Drained => "drained",
             Self::ClientSilent => "client_silent",
             Self::UpstreamSilent => "upstream_silent",

@@ -38,6 +38,13 @@ pub enum Change {
         /// The tenant.
         tenant: Uuid,
     },
+    /// A workspace was paused or is being removed: its terminals and sockets end. It may have been resumed since.
+    WorkspaceEnded {
+        /// Whose tenant.
+        tenant: Uuid,
+        /// The workspace.
+        workspace: Uuid,
+    },
     /// Configuration that is in the store is another.
     ConfigurationChanged,
     /// A plugin's version was put to work, or back to work. It is a plugin of the tenant or of the operators.
@@ -126,6 +133,7 @@ mod tests {
             Change::UserRevoked { tenant, user },
             Change::TenantSuspended { tenant },
             Change::TenantResumed { tenant },
+            Change::WorkspaceEnded { tenant, workspace: user },
             Change::ConfigurationChanged,
             Change::PluginActivated { tenant: None, plugin: "p".into(), version: "1".into() },
             Change::PluginActivated { tenant: Some(tenant), plugin: "p".into(), version: "1".into() },

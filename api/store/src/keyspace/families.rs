@@ -63,6 +63,7 @@ families! {
         AuthSessionTenant: "auth_session_tenant", "repo/auth_sessions.rs", "uuid auth session", "tuple (uuid tenant)";
         TicketsUsed: "tickets_used", "repo/tickets.rs", "int minute of its end, uuid ticket", "–";
         Removals: "removals", "repo/removals.rs", "uuid tenant", "record Removal";
+        SessionsUnsettled: "sessions_unsettled", "repo/sessions.rs", "uuid tenant, uuid session", "–";
         PodAllocations: "pod_allocations", "repo/pods.rs", "text pool, text pod", "record PodAllocation";
     }
 }
@@ -80,6 +81,7 @@ families! {
         Sessions: "sessions", "repo/sessions.rs", "uuid session", "record Session";
         SessionsByUser: "sessions_by_user", "repo/sessions.rs", "uuid user, int creation in Unix ms, uuid session", "–";
         SessionsByPath: "sessions_by_path", "repo/sessions.rs", "uuid user, text workspace path, uuid session", "–";
+        SessionAccesses: "session_accesses", "repo/session_accesses.rs", "uuid session", "Unix ms, 8 bytes little-endian";
         SessionStates: "session_states", "repo/session_states.rs", "uuid session, text part", "record SessionState";
         SessionStateContents: "session_state_contents", "repo/session_states.rs", "uuid session, text part, int chunk", "raw bytes";
         Conversations: "conversations", "repo/conversations.rs", "uuid conversation", "record Conversation";

@@ -216,6 +216,10 @@ impl TenantScope {
     pub(crate) fn session_by_user(&self, user: Uuid, created_at: i64, id: Uuid) -> Key {
         self.key(TenantFamily::SessionsByUser, &(user, created_at, id))
     }
+
+    pub(crate) fn session_access(&self, id: Uuid) -> Key {
+        self.key(TenantFamily::SessionAccesses, &(id,))
+    }
 }
 
 fn malformed(family: &'static str, error: &PackError) -> StoreError {

@@ -13,6 +13,7 @@ mod file;
 mod plugin;
 mod pod;
 mod session;
+mod session_state;
 mod setting;
 mod tenant;
 
@@ -32,6 +33,7 @@ pub use self::plugin::{
 };
 pub use self::pod::PodAllocation;
 pub use self::session::{Session, SessionStatus, SessionType};
+pub use self::session_state::{SessionState, StatePart};
 pub use self::setting::{Setting, SettingScope};
 pub use self::tenant::{Role, Tenant, User, UserStatus, normalise_email};
 use crate::error::StoreError;
@@ -165,5 +167,6 @@ mod tests {
         .unwrap();
         assert_eq!((session.status, session.version), (SessionStatus::Active, FIRST_VERSION));
         assert_eq!((session.name.as_str(), session.last_accessed_at), ("first", 7));
+        assert_eq!(session.forked_from, None);
     }
 }

@@ -28,8 +28,17 @@ pub enum SessionStatus {
     Active,
     /// Nothing of it runs; opening it resumes it where it was.
     Paused,
+    /// It is being copied from another one, and cannot be opened before that is done.
+    Forking,
     /// It is being removed. To everybody it is gone already.
     Deleting,
+}
+
+impl SessionStatus {
+    /// Whether something is under way that must be brought to its end.
+    pub fn is_unsettled(self) -> bool {
+        matches!(self, Self::Forking | Self::Deleting)
+    }
 }
 
 /// A workspace of one user.
@@ -53,11 +62,14 @@ pub struct Session {
     pub status: SessionStatus,
     /// The conversation that belongs to it.
     pub conversation_id: Option<Uuid>,
+    /// The workspace it is, or was, copied from.
+    pub forked_from: Option<Uuid>,
     /// Unix milliseconds.
     pub created_at: i64,
     /// Unix milliseconds.
     pub updated_at: i64,
-    /// Unix milliseconds.
+    /// Unix milliseconds; in the stored record, of its creation or (in older records) of an access then. Accesses
+    /// since are noted in a key of their own, so that they are no changes; the repository reads both.
     pub last_accessed_at: i64,
     /// Counts the changes.
     pub version: u64,
@@ -65,12 +77,16 @@ pub struct Session {
 
 impl Record for Session {
     const FAMILY: &'static str = "sessions";
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
 
     fn upgrade(from: u8, fields: &mut Map<String, Value>) -> Result<(), String> {
         match from {
             1 => {
                 fields.insert("version".into(), FIRST_VERSION.into());
+                Ok(())
+            }
+            2 => {
+                fields.insert("forked_from".into(), Value::Null);
                 Ok(())
             }
             _ => Err(format!("there never was a format {from}")),

@@ -17,6 +17,15 @@ pub enum UpdateError {
     /// Another record has the name, address, path or id.
     #[error("another record has this name already")]
     Taken,
+    /// The workspace is still being copied.
+    #[error("the workspace is still being copied")]
+    Forking,
+    /// The user has as many as allowed.
+    #[error("there are {limit} already, which is the most")]
+    LimitReached {
+        /// How many are allowed.
+        limit: usize,
+    },
     /// The tenant has no blob with the file's content: upload it anew.
     #[error("the content is not stored")]
     NoContent,

@@ -50,7 +50,7 @@ impl<'a> Files<'a> {
         let id = self.context.entropy.uuid();
         self.context
             .once(|transaction| async move {
-                sessions::live(&transaction, scope, session).await?.ok_or(UpdateError::NotFound)?;
+                sessions::writable(&transaction, scope, session).await?;
                 let old = find(&transaction, scope, session, path).await?;
                 let current = old.as_ref().map_or(0, |file| file.version);
                 if expected.is_some_and(|expected| expected != current) {
@@ -202,15 +202,15 @@ impl Versioned for File {
     }
 }
 
-fn key(scope: &TenantScope, id: Uuid) -> Key {
+pub(super) fn key(scope: &TenantScope, id: Uuid) -> Key {
     scope.key(TenantFamily::Files, &(id,))
 }
 
-fn by_path(scope: &TenantScope, session: Uuid, path: &str) -> Key {
+pub(super) fn by_path(scope: &TenantScope, session: Uuid, path: &str) -> Key {
     scope.key(TenantFamily::FilesByPath, &(session, path))
 }
 
-fn file_id(value: &[u8]) -> Result<Uuid, StoreError> {
+pub(super) fn file_id(value: &[u8]) -> Result<Uuid, StoreError> {
     unpack_value("files_by_path", value).map(|(id,): (Uuid,)| id)
 }
 
@@ -244,7 +244,7 @@ async fn move_reference(
 }
 
 /// Puts `new` in the place of `old`, with index entry and reference.
-async fn write(
+pub(super) async fn write(
     transaction: &Transaction,
     keys: &Keyspace,
     scope: &TenantScope,

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 mod auth_sessions;
 mod conversations;
 mod error;
+mod file_copies;
 mod files;
 pub(crate) mod indexed;
 mod messages;
@@ -14,6 +15,10 @@ pub(crate) mod plugin_activations;
 pub(crate) mod plugin_versions;
 pub(crate) mod plugins;
 mod pods;
+mod session_accesses;
+mod session_forks;
+mod session_life;
+pub(crate) mod session_states;
 mod sessions;
 mod settings;
 mod tenants;
@@ -40,7 +45,11 @@ pub use self::plugin_versions::{
 };
 pub use self::plugins::{MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, PluginError, Plugins};
 pub use self::pods::Pods;
-pub use self::sessions::Sessions;
+pub use self::session_accesses::{ACCESS_INTERVAL, Accesses};
+pub use self::session_forks::Fork;
+pub use self::session_life::Unsettled;
+pub use self::session_states::{MAX_STATE_BYTES, SessionStates};
+pub use self::sessions::{SessionFilter, Sessions};
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
 pub use self::tickets::Tickets;
@@ -95,6 +104,11 @@ impl Repositories {
     /// Workspaces.
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions::new(&self.context)
+    }
+
+    /// The state of workspaces, part by part.
+    pub fn session_states(&self) -> SessionStates<'_> {
+        SessionStates::new(&self.context)
     }
 
     /// Conversations.

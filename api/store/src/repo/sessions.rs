@@ -2,18 +2,45 @@
 
 use uuid::Uuid;
 
-use super::indexed::{IndexEntry, Indexed, Versioned, expect, insert, replace};
-use super::page::{id_page, load_all, time_page};
-use super::{Context, Order, Page, TimeCursor, UpdateError, files, keys_in, load};
+use super::indexed::{IndexEntry, Indexed, Versioned, change, expect, insert};
+use super::page::{id_page, load_all, page_size, time_page};
+use super::session_accesses::{with_access, with_accesses};
+use super::{Context, Order, Page, TimeCursor, UpdateError, keys_in, load};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
-use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
-use crate::records::{Session, SessionStatus};
+use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
+use crate::records::{Record, Session, SessionStatus, SessionType};
 use crate::transaction::Transaction;
 
-/// Workspaces.
+/// The most workspaces looked through for one page of those that fit a filter.
+const LOOKED_THROUGH: usize = 1000;
+
+/// Workspaces. Their files and state have repositories of their own.
 pub struct Sessions<'a> {
-    context: &'a Context,
+    pub(super) context: &'a Context,
+}
+
+/// Which workspaces a list shows: those that are all of this.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    /// Only where they are in their life.
+    pub status: Option<SessionStatus>,
+    /// Only what they are for.
+    pub r#type: Option<SessionType>,
+    /// Only with this path.
+    pub workspace_path: Option<String>,
+}
+
+impl SessionFilter {
+    fn admits(&self, session: &Session) -> bool {
+        self.status.is_none_or(|status| session.status == status)
+            && self.r#type.is_none_or(|kind| session.r#type == kind)
+            && (self.workspace_path.is_none() || session.workspace_path == self.workspace_path)
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self { status: None, r#type: None, workspace_path: None })
+    }
 }
 
 impl<'a> Sessions<'a> {
@@ -28,10 +55,33 @@ impl<'a> Sessions<'a> {
         self.context.run(|transaction| async move { insert(&transaction, keys, scope, session).await }).await
     }
 
-    /// A user's workspace: one point read.
+    /// As [`Self::create`], if the user has less than `limit` workspaces.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::LimitReached`] otherwise, whatever others create at the same time.
+    pub async fn create_within(&self, session: &Session, limit: usize) -> Result<(), UpdateError> {
+        let keys = &self.context.keys;
+        let scope = &keys.tenant(session.tenant_id);
+        self.context
+            .once(|transaction| async move {
+                check_limit(&transaction, scope, session.user_id, limit).await?;
+                insert(&transaction, keys, scope, session).await
+            })
+            .await
+    }
+
+    /// A user's workspace: two point reads.
     pub async fn get(&self, tenant: Uuid, user: Uuid, id: Uuid) -> Result<Option<Session>, StoreError> {
         let scope = &self.context.keys.tenant(tenant);
-        self.context.run(|transaction| async move { owned(&transaction, scope, user, id).await }).await
+        self.context
+            .run(|transaction| async move {
+                match owned(&transaction, scope, user, id).await? {
+                    Some(session) => with_access(&transaction, scope, session).await.map(Some),
+                    None => Ok(None),
+                }
+            })
+            .await
     }
 
     /// A user's workspaces, newest first, at most `limit`, however many that is.
@@ -45,7 +95,8 @@ impl<'a> Sessions<'a> {
                     .iter()
                     .map(|key| index.unpack(key).map(|(_, id): (i64, Uuid)| id))
                     .collect::<Result<Vec<_>, _>>()?;
-                load_all(&transaction, ids.iter().map(|id| scope.session(*id))).await
+                let sessions = load_all(&transaction, ids.iter().map(|id| scope.session(*id))).await?;
+                with_accesses(&transaction, scope, sessions).await
             })
             .await
     }
@@ -58,12 +109,45 @@ impl<'a> Sessions<'a> {
         after: Option<&TimeCursor>,
         limit: usize,
     ) -> Result<Page<Session>, StoreError> {
+        self.page_of(tenant, user, &SessionFilter::default(), after, limit).await
+    }
+
+    /// A page of those of a user's workspaces that fit a filter, newest first. It ends early, and may even be empty
+    /// although there are more, where few of those looked through fit.
+    pub async fn page_of(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        filter: &SessionFilter,
+        after: Option<&TimeCursor>,
+        limit: usize,
+    ) -> Result<Page<Session>, StoreError> {
         let scope = &self.context.keys.tenant(tenant);
         let index = &scope.branch(TenantFamily::SessionsByUser, &(user,));
+        let limit = page_size(limit);
         self.context
             .run(|transaction| async move {
-                let order = Order::NewestFirst;
-                time_page(&transaction, index, after, order, limit, |place| scope.session(place.id)).await
+                let (mut items, mut next, mut looked) = (Vec::new(), after.copied(), 0);
+                loop {
+                    let most = if filter.is_empty() { limit } else { LOOKED_THROUGH };
+                    let place = |place: &TimeCursor| scope.session(place.id);
+                    let order = Order::NewestFirst;
+                    let page: Page<Session> =
+                        time_page(&transaction, index, next.as_ref(), order, most, place).await?;
+                    looked += page.items.len();
+                    next = page.next;
+                    for session in page.items.into_iter().filter(|session| filter.admits(session)) {
+                        if items.len() == limit {
+                            next = items.last().map(place_of);
+                            break;
+                        }
+                        items.push(session);
+                    }
+                    if next.is_none() || items.len() == limit || looked >= LOOKED_THROUGH {
+                        let items = with_accesses(&transaction, scope, items).await?;
+                        return Ok(Page { items, next });
+                    }
+                }
             })
             .await
     }
@@ -82,132 +166,54 @@ impl<'a> Sessions<'a> {
         let index = &scope.branch(TenantFamily::SessionsByPath, &(user, path));
         self.context
             .run(|transaction| async move {
-                id_page(&transaction, index, after, limit, |id| scope.session(id)).await
+                let page: Page<Session, Uuid> =
+                    id_page(&transaction, index, after, limit, |id| scope.session(id)).await?;
+                let items = with_accesses(&transaction, scope, page.items).await?;
+                Ok(Page { items, next: page.next })
             })
             .await
     }
 
     /// Changes a user's workspace and returns it as it is now.
     ///
-    /// `change` may run several times, each time on the record as stored. Ids, owner and creation time stay as
-    /// they are whatever it does.
+    /// `how` may run several times, each time on the record as stored. Ids, owner, creation time and what is under way
+    /// with the workspace stay as they are whatever it does.
     pub async fn update(
         &self,
         tenant: Uuid,
         user: Uuid,
         id: Uuid,
         expected: Option<u64>,
-        change: impl Fn(&mut Session) + Send + Sync,
+        how: impl Fn(&mut Session) + Send + Sync,
     ) -> Result<Session, UpdateError> {
-        let scope = self.context.keys.tenant(tenant);
-        let theirs = |session: &Session| session.user_id == user && session.status != SessionStatus::Deleting;
-        self.context.update(&scope, &scope.session(id), expected, theirs, change).await
-    }
-
-    /// Pauses or resumes a user's workspace at `now` (Unix milliseconds); nothing changes if it is paused or
-    /// active already.
-    pub async fn set_status(
-        &self,
-        tenant: Uuid,
-        user: Uuid,
-        id: Uuid,
-        expected: Option<u64>,
-        status: SessionStatus,
-        now: i64,
-    ) -> Result<Session, UpdateError> {
-        self.update(tenant, user, id, expected, |session| {
-            if session.status != status {
-                session.status = status;
-                session.updated_at = now;
-            }
-        })
-        .await
-    }
-
-    /// Notes that a user's workspace was opened at `now` (Unix milliseconds) and returns it; `None` if there
-    /// is none.
-    pub async fn touch(
-        &self,
-        tenant: Uuid,
-        user: Uuid,
-        id: Uuid,
-        now: i64,
-    ) -> Result<Option<Session>, StoreError> {
-        let touched = self
-            .update(tenant, user, id, None, |session| {
-                session.last_accessed_at = session.last_accessed_at.max(now);
-            })
-            .await;
-        match touched {
-            Ok(session) => Ok(Some(session)),
-            Err(UpdateError::NotFound) => Ok(None),
-            Err(error) => Err(error.into_store_error("sessions")),
-        }
-    }
-
-    /// Removes a user's workspace with its files; false if there is none. Its conversations stay the user's.
-    ///
-    /// First the workspace is hidden, then its files are removed, some in each transaction, and it with the
-    /// last of them. If this fails between, calling it again goes on.
-    pub async fn delete(&self, tenant: Uuid, user: Uuid, id: Uuid) -> Result<bool, StoreError> {
-        match self.delete_expected(tenant, user, id, None).await {
-            Ok(()) => Ok(true),
-            Err(UpdateError::NotFound) => Ok(false),
-            Err(error) => Err(error.into_store_error("sessions")),
-        }
-    }
-
-    /// As [`Self::delete`], if the workspace has the version expected.
-    pub async fn delete_expected(
-        &self,
-        tenant: Uuid,
-        user: Uuid,
-        id: Uuid,
-        expected: Option<u64>,
-    ) -> Result<(), UpdateError> {
         let keys = &self.context.keys;
-        let scope = &keys.tenant(tenant);
-        // From here on nobody puts files into it, so the removal conflicts with nobody.
-        let hidden = &self
-            .context
-            .once(|transaction| async move { hide(&transaction, keys, scope, user, id, expected).await })
-            .await?;
-        let now = self.context.clock.now_millis();
-        let mut all = false;
-        while !all {
-            all = self
-                .context
-                .once(|transaction| async move {
-                    let all = files::remove_some(&transaction, keys, scope, id, now).await?;
-                    if all {
-                        replace(&transaction, keys, scope, Some(hidden), None).await?;
-                    }
-                    Ok::<_, UpdateError>(all)
-                })
-                .await?;
-        }
-        Ok(())
+        let (scope, how) = (&keys.tenant(tenant), &how);
+        self.context
+            .once(|transaction| async move {
+                let old = owned(&transaction, scope, user, id).await?.ok_or(UpdateError::NotFound)?;
+                expect(&old, expected)?;
+                let new = change(&transaction, keys, scope, &old, how).await?;
+                Ok(with_access(&transaction, scope, new).await?)
+            })
+            .await
     }
 }
 
-/// Marks a user's workspace as being removed, if it is not yet, and returns it.
-async fn hide(
+fn place_of(session: &Session) -> TimeCursor {
+    TimeCursor { at: session.created_at, id: session.id }
+}
+
+/// Refuses if a user has `limit` workspaces. Checked at commit: of those who create the last one at the same time, one
+/// does.
+pub(super) async fn check_limit(
     transaction: &Transaction,
-    keys: &Keyspace,
     scope: &TenantScope,
     user: Uuid,
-    id: Uuid,
-    expected: Option<u64>,
-) -> Result<Session, UpdateError> {
-    let old: Option<Session> = load(transaction, &scope.session(id)).await?;
-    let old = old.filter(|session| session.user_id == user).ok_or(UpdateError::NotFound)?;
-    if old.status == SessionStatus::Deleting {
-        return Ok(old);
-    }
-    expect(&old, expected)?;
-    let hidden = Session { status: SessionStatus::Deleting, ..old.clone() };
-    replace(transaction, keys, scope, Some(&old), Some(&hidden)).await?;
-    Ok(hidden)
+    limit: usize,
+) -> Result<(), UpdateError> {
+    let span = scope.span(TenantFamily::SessionsByUser, &(user,));
+    let keys = keys_in(transaction, span, limit, false, ReadMode::Serializable).await?;
+    if keys.len() >= limit { Err(UpdateError::LimitReached { limit }) } else { Ok(()) }
 }
 
 impl Indexed for Session {
@@ -230,6 +236,11 @@ impl Indexed for Session {
             .map(|path| scope.key(TenantFamily::SessionsByPath, &(self.user_id, path.as_str(), self.id)));
         [by_user].into_iter().chain(by_path).map(IndexEntry::plain).collect()
     }
+
+    fn global_entries(&self, keys: &Keyspace, scope: &TenantScope) -> Vec<IndexEntry> {
+        let unsettled = || keys.global(GlobalFamily::SessionsUnsettled, &(scope.id(), self.id));
+        self.status.is_unsettled().then(|| IndexEntry::plain(unsettled())).into_iter().collect()
+    }
 }
 
 impl Versioned for Session {
@@ -241,8 +252,9 @@ impl Versioned for Session {
         self.id = old.id;
         self.tenant_id = old.tenant_id;
         self.user_id = old.user_id;
+        self.forked_from = old.forked_from;
         self.created_at = old.created_at;
-        if self.status == SessionStatus::Deleting {
+        if self.status.is_unsettled() || old.status.is_unsettled() {
             self.status = old.status;
         }
     }
@@ -266,4 +278,35 @@ pub(super) async fn owned(
     id: Uuid,
 ) -> Result<Option<Session>, StoreError> {
     Ok(live(transaction, scope, id).await?.filter(|session| session.user_id == user))
+}
+
+/// A workspace, unless it is being removed, as it was when the transaction began; checked at commit against nothing.
+pub(super) async fn at_snapshot(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    id: Uuid,
+) -> Result<Option<Session>, StoreError> {
+    let stored = transaction.get_snapshot(scope.session(id)).await?;
+    let session = stored.map(|stored| Session::decode(&stored)).transpose()?;
+    Ok(session.filter(|session| session.status != SessionStatus::Deleting))
+}
+
+/// A workspace, if it is this user's, as it was when the transaction began; checked at commit against nothing.
+pub(super) async fn owned_at_snapshot(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    user: Uuid,
+    id: Uuid,
+) -> Result<Option<Session>, StoreError> {
+    Ok(at_snapshot(transaction, scope, id).await?.filter(|session| session.user_id == user))
+}
+
+/// A workspace that can be given files.
+pub(super) async fn writable(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    id: Uuid,
+) -> Result<Session, UpdateError> {
+    let session = live(transaction, scope, id).await?.ok_or(UpdateError::NotFound)?;
+    if session.status == SessionStatus::Forking { Err(UpdateError::Forking) } else { Ok(session) }
 }

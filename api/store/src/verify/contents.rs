@@ -1,4 +1,5 @@
-//! The part of the walk that is about blobs, tenant by tenant: see [`crate::blobs::verify_tenant`].
+//! The part of the walk that is about what records describe and do not hold, tenant by tenant: blobs (see
+//! [`crate::blobs::verify_tenant`]) and the state of workspaces.
 
 use super::{Disagreement, Problem, Report};
 use crate::blobs::{Depth, verify_tenant};
@@ -6,10 +7,11 @@ use crate::contract::RangeRead;
 use crate::error::StoreError;
 use crate::keyspace::path::to_path;
 use crate::keyspace::{Keyspace, TenantFamily, TenantScope};
+use crate::repo::session_states;
 use crate::store::{RetryPolicy, Store};
 
 impl Store {
-    /// Checks the blobs of all tenants and adds what is wrong with them.
+    /// Checks the blobs and workspaces' state of all tenants and adds what is wrong with them.
     pub(super) async fn verify_contents(
         &self,
         keys: &Keyspace,
@@ -26,9 +28,27 @@ impl Store {
             });
             counts.await?;
             report.add_problems(problems);
+            report.add_problems(self.verify_states(&scope).await?);
             after = Some(scope);
         }
         Ok(())
+    }
+
+    /// What is wrong with the bytes of a tenant's workspaces' state, one part at a time.
+    async fn verify_states(&self, scope: &TenantScope) -> Result<Vec<Problem>, StoreError> {
+        let mut problems = Vec::new();
+        let mut scan = self.scan(scope.span(TenantFamily::SessionStates, &()));
+        while let Some(rows) = scan.next_page().await? {
+            for key in rows.iter().map(|row| row.key.as_slice()) {
+                let verify =
+                    |transaction| async move { session_states::verify(&transaction, scope, key).await };
+                if let Some(reason) = self.run(&RetryPolicy::idempotent(), verify).await? {
+                    let disagreement = Disagreement::Content { reason };
+                    problems.push(Problem { path: to_path(key), disagreement });
+                }
+            }
+        }
+        Ok(problems)
     }
 
     /// The first tenant after another one that has any key.

@@ -117,6 +117,12 @@ pub enum Disagreement {
         /// Whether there is such a record.
         exists: bool,
     },
+    /// What a record describes is not what is kept of it.
+    #[error("its content cannot be read: {reason}")]
+    Content {
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A blob, its references and its content disagree.
     #[error("{reason}")]
     Blob {

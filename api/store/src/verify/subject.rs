@@ -9,11 +9,12 @@ use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
     Agent, AuditEntry, AuditHead, Conversation, File, Message, Plugin, PluginActivation, PluginVersion,
-    PodAllocation, Record, Session, Setting, Tenant, TokenFamily, User,
+    PodAllocation, Record, Session, SessionState, Setting, Tenant, TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
 use crate::repo::plugin_activations::{activation_key, unpack_target};
 use crate::repo::plugin_versions::version_held_by;
+use crate::repo::session_states;
 
 /// What there is to check about a key of a known family.
 pub(super) enum Subject {
@@ -75,6 +76,10 @@ fn global(
             let scope = keys.tenant(tenant);
             entry_of::<AuthSession>(&scope, scope.auth_session(*id))
         }
+        (GlobalFamily::SessionsUnsettled, [Element::Uuid(tenant), Element::Uuid(id)]) => {
+            let scope = keys.tenant(*tenant);
+            entry_of::<Session>(&scope, scope.session(*id))
+        }
         (GlobalFamily::PodAllocations, _) => {
             let held = PodAllocation::decode(value)?;
             let key = keys.global(family, &(held.pool.as_str(), held.pod.as_str()));
@@ -92,6 +97,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::AuthSessions => record_of::<AuthSession>,
         TenantFamily::Families => record_of::<TokenFamily>,
         TenantFamily::Sessions => record_of::<Session>,
+        TenantFamily::SessionStates => record_of::<SessionState>,
         TenantFamily::Conversations => record_of::<Conversation>,
         TenantFamily::Messages => record_of::<Message>,
         TenantFamily::Audit => record_of::<AuditEntry>,
@@ -129,6 +135,20 @@ fn entry(
         (F::SessionsByUser | F::SessionsByPath, [_, _, Id(id)]) => {
             entry_of::<Session>(scope, scope.session(*id))
         }
+        (F::SessionAccesses, [Id(id)]) => Subject::Entry {
+            scope: scope.clone(),
+            record: scope.session(*id),
+            entries: |_, scope, value| {
+                Ok(vec![IndexEntry::plain(scope.session_access(Session::decode(value)?.id))])
+            },
+        },
+        (F::SessionStateContents, [Id(id), Element::Text(part), _]) => Subject::Entry {
+            scope: scope.clone(),
+            record: scope.key(F::SessionStates, &(*id, part.as_ref())),
+            entries: |_, scope, value| {
+                Ok(session_states::chunk_entries(scope, &SessionState::decode(value)?))
+            },
+        },
         (F::ConversationsByUser | F::ConversationsBySession, [_, _, Id(id)]) => {
             entry_of::<Conversation>(scope, scope.key(F::Conversations, &(id,)))
         }

@@ -133,6 +133,7 @@ pub(crate) fn session(entropy: &dyn Entropy, tenant_id: Uuid, user_id: Uuid, cre
         settings: Default::default(),
         status: Default::default(),
         conversation_id: None,
+        forked_from: None,
         created_at,
         updated_at: created_at,
         last_accessed_at: created_at,

@@ -2,8 +2,8 @@
 
 use coditect_auth::{Entropy, SeededEntropy};
 use coditect_store::blobs::BlobHash;
-use coditect_store::records::{Agent, Content, Conversation, FIRST_VERSION};
-use coditect_store::{Client, Repositories, Rotated, StoreError, UpdateError};
+use coditect_store::records::{Agent, Content, Conversation, FIRST_VERSION, StatePart};
+use coditect_store::{Client, Fork, Repositories, Rotated, StoreError, UpdateError};
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -86,7 +86,7 @@ impl Person<'_> {
 
     async fn workspace(&mut self, at: i64) -> Result<(), UpdateError> {
         let sessions = self.repositories.sessions();
-        match (self.below(3), self.workspaces.pop()) {
+        match (self.below(6), self.workspaces.pop()) {
             (0, Some(workspace)) => {
                 sessions.delete(self.tenant, self.id, workspace).await?;
             }
@@ -95,6 +95,20 @@ impl Person<'_> {
                 let path = format!("/work/{}", self.name());
                 let change = |s: &mut coditect_store::records::Session| s.workspace_path = Some(path.clone());
                 sessions.update(self.tenant, self.id, workspace, None, change).await?;
+            }
+            (2, Some(workspace)) => {
+                self.workspaces.push(workspace);
+                let text = bytes::Bytes::from(self.name());
+                let part = StatePart::ALL[usize::from(self.below(4))];
+                let states = self.repositories.session_states();
+                states.put(self.tenant, self.id, workspace, part, &text, None, at).await?;
+                sessions.pause(self.tenant, self.id, workspace, None, at).await?;
+            }
+            (3, Some(workspace)) => {
+                let fork = Fork { id: self.entropy.uuid(), name: None, limit: usize::MAX, now: at };
+                self.workspaces.extend([workspace, fork.id]);
+                sessions.fork(self.tenant, self.id, workspace, &fork).await?;
+                sessions.finish_fork(self.tenant, fork.id).await?;
             }
             (_, other) => {
                 let new = session(&self.entropy, self.tenant, self.id, at);

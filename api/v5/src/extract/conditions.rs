@@ -1,7 +1,7 @@
-//! `If-Match`: the version of an object that a change is meant for.
+//! `If-Match` and `If-None-Match`: the version of an object that a change is meant for.
 
 use axum::extract::FromRequestParts;
-use http::header::IF_MATCH;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -28,5 +28,23 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         // Weak tags never match (RFC 9110, 8.8.3.2).
         let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         Ok(Self(Some(version.and_then(|text| text.parse().ok()).unwrap_or(NO_VERSION))))
+    }
+}
+
+/// Whether the request has `If-None-Match: *`: there must be nothing yet (RFC 9110, 13.1.2). Other tags are refused;
+/// they make sense for a cache only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IfNoneMatch(pub(crate) bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all(IF_NONE_MATCH).iter();
+        match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {
+            (None, _) => Ok(Self(false)),
+            (Some(b"*"), None) => Ok(Self(true)),
+            _ => Err(ApiError::validation("If-None-Match", "must be *, or left out")),
+        }
     }
 }

@@ -4,6 +4,8 @@ pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod health;
 pub(crate) mod plugins;
+pub(crate) mod session_life;
+pub(crate) mod session_state;
 pub(crate) mod sessions;
 
 use serde::{Deserialize, Deserializer};

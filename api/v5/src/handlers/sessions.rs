@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use coditect_store::records::{FIRST_VERSION, Session, SessionStatus, SessionType};
+use coditect_store::records::{AuditObject, FIRST_VERSION, Session, SessionStatus, SessionType};
+use coditect_store::{AuditAction, AuditEvent, SessionFilter, TimeCursor};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 use super::{present, rfc3339};
 use crate::envelope::{Answer, CreatedVersioned, Data, Empty, List, ListAnswer, Versioned};
 use crate::error::ApiError;
-use crate::extract::{Caller, Id, IfMatch, Json, New, PageQuery, Query};
+use crate::extract::{Caller, Cursor, Id, IfMatch, Json, New, PageQuery, Query, client};
 use crate::state::ApiState;
 use crate::validate;
 
@@ -44,8 +46,26 @@ pub(crate) enum SessionState {
     Active,
     /// Nothing of it runs; opening it resumes it where it was.
     Paused,
+    /// It is being copied from another one, and cannot be opened before that is done.
+    Forking,
     /// It is being removed.
     Deleting,
+}
+
+/// Which workspaces are listed: those that are all of this.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SessionQuery {
+    /// Where they are in their life.
+    #[param(inline)]
+    status: Option<SessionState>,
+    /// What they are for.
+    #[param(inline)]
+    r#type: Option<SessionKind>,
+    /// Exactly their path.
+    #[param(min_length = 1, max_length = 4096)]
+    workspace_path: Option<String>,
 }
 
 /// A whole workspace, to create or to replace.
@@ -197,7 +217,19 @@ impl From<SessionStatus> for SessionState {
         match status {
             SessionStatus::Active => Self::Active,
             SessionStatus::Paused => Self::Paused,
+            SessionStatus::Forking => Self::Forking,
             SessionStatus::Deleting => Self::Deleting,
+        }
+    }
+}
+
+impl From<SessionState> for SessionStatus {
+    fn from(status: SessionState) -> Self {
+        match status {
+            SessionState::Active => Self::Active,
+            SessionState::Paused => Self::Paused,
+            SessionState::Forking => Self::Forking,
+            SessionState::Deleting => Self::Deleting,
         }
     }
 }
@@ -206,7 +238,10 @@ impl From<SessionStatus> for SessionState {
 #[utoipa::path(
     post, path = "/sessions", tag = "sessions", operation_id = "createSession", security(("bearer" = ["member"])),
     request_body = SessionRequest,
-    responses((status = 201, description = "The workspace", body = Answer<SessionResponse>))
+    responses(
+        (status = 201, description = "The workspace", body = Answer<SessionResponse>),
+        (status = 409, description = "The caller has as many workspaces as allowed"),
+    )
 )]
 async fn create(
     State(state): State<Arc<ApiState>>,
@@ -225,33 +260,46 @@ async fn create(
         settings: request.settings,
         status: SessionStatus::Active,
         conversation_id: None,
+        forked_from: None,
         created_at: now,
         updated_at: now,
         last_accessed_at: now,
         version: FIRST_VERSION,
     };
-    state.repositories.sessions().create(&session).await?;
+    state.repositories.sessions().create_within(&session, state.limits.workspaces_per_user).await?;
     Ok(CreatedVersioned(session.version, session.try_into()?))
 }
 
-/// Lists the caller's workspaces, newest first.
+/// Lists the caller's workspaces, newest first. A part may have fewer than asked for although there are more: the list
+/// ends where `next_cursor` is null.
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions", operation_id = "listSessions", security(("bearer" = ["member"])),
-    params(PageQuery),
+    params(PageQuery, SessionQuery),
     responses((status = 200, description = "A part of the list", body = ListAnswer<SessionResponse>))
 )]
 async fn list(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     Query(page): Query<PageQuery>,
+    Query(query): Query<SessionQuery>,
 ) -> Result<List<SessionResponse>, ApiError> {
-    let limit = page.limit();
-    let sessions = state.repositories.sessions().list(caller.tenant(), caller.user(), limit).await?;
-    let items = sessions.into_iter().map(SessionResponse::try_from).collect::<Result<_, _>>()?;
-    Ok(List { items, next_cursor: None })
+    if let Some(path) = &query.workspace_path {
+        validate::workspace_path(path)?;
+    }
+    let filter = SessionFilter {
+        status: query.status.map(Into::into),
+        r#type: query.r#type.map(Into::into),
+        workspace_path: query.workspace_path,
+    };
+    let after = page.after::<TimeCursor>()?;
+    let sessions = state.repositories.sessions();
+    let found =
+        sessions.page_of(caller.tenant(), caller.user(), &filter, after.as_ref(), page.limit()).await?;
+    let items = found.items.into_iter().map(SessionResponse::try_from).collect::<Result<_, _>>()?;
+    Ok(List { items, next_cursor: found.next.map(|next| next.write()) })
 }
 
-/// Reads a workspace.
+/// Reads a workspace. That counts as an access, which is noted now and then, not each time.
 #[utoipa::path(
     get, path = "/sessions/{id}", tag = "sessions", operation_id = "getSession", security(("bearer" = ["member"])),
     params(("id" = Uuid, Path)),
@@ -264,6 +312,7 @@ async fn get(
 ) -> Result<Versioned<SessionResponse>, ApiError> {
     let session = state.repositories.sessions().get(caller.tenant(), caller.user(), id).await?;
     let session = session.ok_or(ApiError::NotFound)?;
+    state.accesses.note(caller.tenant(), caller.user(), id);
     Ok(Versioned(session.version, session.try_into()?))
 }
 
@@ -315,23 +364,36 @@ async fn update(
     change(&state, &caller, id, version, &patch.validate()?).await
 }
 
-/// Removes a workspace with all that is in it.
+/// Removes a workspace with its files and its state. What runs in it ends. Its conversations stay.
 #[utoipa::path(
     delete, path = "/sessions/{id}", tag = "sessions", operation_id = "deleteSession",
     security(("bearer" = ["member"])),
-    params(("id" = Uuid, Path)),
-    responses((status = 200, description = "It is gone", body = Answer<Empty>))
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The workspace's `ETag`")),
+    responses(
+        (status = 200, description = "It is gone", body = Answer<Empty>),
+        (status = 412, description = "It has changed since"),
+    )
 )]
 async fn delete(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     Id(id): Id,
+    IfMatch(version): IfMatch,
+    headers: HeaderMap,
 ) -> Result<Data<Empty>, ApiError> {
-    if state.repositories.sessions().delete(caller.tenant(), caller.user(), id).await? {
-        Ok(Data(Empty {}))
-    } else {
-        Err(ApiError::NotFound)
-    }
+    state.repositories.sessions().delete_expected(caller.tenant(), caller.user(), id, version).await?;
+    // Afterwards: an entry about a removal that failed would be wrong, and a client that is told of a failure here asks
+    // again, finds the workspace gone, and knows.
+    let event = AuditEvent {
+        tenant: caller.tenant(),
+        actor: Some(caller.user()),
+        action: AuditAction::SessionDelete,
+        object: AuditObject { kind: "session".into(), id: id.to_string() },
+        address: client(&headers).address,
+        details: Map::new(),
+    };
+    state.audit.record(event).await?;
+    Ok(Data(Empty {}))
 }
 
 async fn change(

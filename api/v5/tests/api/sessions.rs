@@ -188,3 +188,130 @@ async fn an_id_in_another_spelling_names_nothing() {
     }
     assert_eq!(api.get(&format!("{SESSIONS}/{id}"), Some(&token)).await.status, 200);
 }
+
+#[tokio::test]
+async fn pages_and_filters_show_each_workspace_once() {
+    let api = Api::new();
+    let token = signed_in(&api, "ann@example.com").await;
+    for number in 0..6 {
+        let kind = if number % 2 == 0 { "theia" } else { "ai-studio" };
+        let path = if number < 3 { "/w/a b" } else { "/w" };
+        create(&api, &token, json!({"name": number.to_string(), "type": kind, "workspacePath": path})).await;
+        api.clock.advance(1);
+    }
+    let all = async |query: &str| -> Vec<String> {
+        let (mut names, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let answer = api.get(&format!("{SESSIONS}?limit=2{query}{cursor}"), Some(&token)).await;
+            let items = answer.data().as_array().unwrap();
+            assert!(items.len() <= 2);
+            names.extend(items.iter().map(|item| item["name"].as_str().unwrap().to_owned()));
+            match answer.body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return names,
+            }
+        }
+    };
+    assert_eq!(all("").await, ["5", "4", "3", "2", "1", "0"]);
+    assert_eq!(all("&type=theia").await, ["4", "2", "0"]);
+    assert_eq!(all("&workspacePath=%2Fw%2Fa%20b").await, ["2", "1", "0"]);
+    assert_eq!(all("&type=ai-studio&workspacePath=/w&status=active").await, ["5", "3"]);
+    assert_eq!(all("&status=paused").await, Vec::<String>::new());
+    for (query, field) in [
+        ("type=x", "type: "),
+        ("status=x", "status: "),
+        ("cursor=x", "cursor: "),
+        ("workspacePath=", "workspacePath: "),
+    ] {
+        let message =
+            api.get(&format!("{SESSIONS}?{query}"), Some(&token)).await.refused(422, "VALIDATION_FAILED");
+        assert!(message.starts_with(field), "{message}");
+    }
+}
+
+/// Sends a request with a version it is meant for.
+async fn conditional(
+    api: &Api,
+    method: Method,
+    path: &str,
+    token: &str,
+    version: &str,
+    body: Option<Value>,
+) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(path).header("if-match", version);
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let body = body.map_or(axum::body::Body::empty(), |body| body.to_string().into());
+    let mut request = request.body(body).unwrap();
+    request.extensions_mut().insert(api.admit(token).await.unwrap());
+    api.raw(request).await
+}
+
+#[tokio::test]
+async fn a_change_meant_for_another_version_is_refused() {
+    let api = Api::new();
+    let token = signed_in(&api, "ann@example.com").await;
+    let created = create(&api, &token, json!({"name": "a"})).await;
+    assert_eq!(created.header("etag"), "\"1\"");
+    let path = path(&created);
+    let body = || Some(json!({"name": "b"}));
+    let changed = conditional(&api, Method::PATCH, &path, &token, "\"1\"", body()).await;
+    assert_eq!(changed.header("etag"), "\"2\"");
+    for (method, body) in [(Method::PUT, body()), (Method::PATCH, body()), (Method::DELETE, None)] {
+        let refused = conditional(&api, method, &path, &token, "\"1\"", body).await;
+        refused.refused(412, "PRECONDITION_FAILED");
+    }
+    let replaced = conditional(&api, Method::PUT, &path, &token, "\"2\"", Some(json!({"name": "c"}))).await;
+    assert_eq!(replaced.header("etag"), "\"3\"");
+    conditional(&api, Method::DELETE, &path, &token, "\"3\"", None).await.data();
+    api.get(&path, Some(&token)).await.refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_removal_is_in_the_audit_trail_and_a_refused_one_is_not() {
+    let api = Api::new();
+    let token = signed_in(&api, "ann@example.com").await;
+    let created = create(&api, &token, json!({"name": "a"})).await;
+    conditional(&api, Method::DELETE, &path(&created), &token, "\"9\"", None).await;
+    api.call(Method::DELETE, &path(&created), Some(&token), None).await.data();
+    let id = |field: &str| created.text(field).parse().unwrap();
+    let order = coditect_store::Order::NewestFirst;
+    let trail = api.repositories.audit().list(id("tenant_id"), None, order, 50).await.unwrap().items;
+    let removals: Vec<_> = trail.iter().filter(|entry| entry.action == "session.delete").collect();
+    assert_eq!(removals.len(), 1);
+    assert_eq!(removals[0].actor, Some(id("user_id")));
+    assert_eq!((removals[0].object.kind.as_str(), &removals[0].object.id), ("session", &created.text("id")));
+}
+
+#[tokio::test]
+async fn reading_a_workspace_is_noted_now_and_then() {
+    let api = Api::new();
+    let token = signed_in(&api, "ann@example.com").await;
+    let created = create(&api, &token, json!({"name": "a"})).await;
+    // Notes are written beside the request, so they are waited for.
+    let accessed = async |wanted: &str| {
+        let seen = async {
+            loop {
+                let listed = api.get(SESSIONS, Some(&token)).await;
+                if listed.data()[0]["last_accessed_at"] == wanted {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(10), seen).await;
+        seen.unwrap_or_else(|_| panic!("not accessed at {wanted}"));
+    };
+    api.clock.advance(10);
+    let read = api.get(&path(&created), Some(&token)).await;
+    assert_eq!((read.header("etag"), read.data()), ("\"1\"", created.data()));
+    accessed("2027-01-15T08:00:10Z").await;
+    api.clock.advance(60);
+    api.get(&path(&created), Some(&token)).await.data();
+    api.clock.advance(240);
+    api.get(&path(&created), Some(&token)).await.data();
+    accessed("2027-01-15T08:05:10Z").await;
+    let read = api.get(&path(&created), Some(&token)).await;
+    assert_eq!((read.header("etag"), read.text("updated_at")), ("\"1\"", created.text("updated_at")));
+}

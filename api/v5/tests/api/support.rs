@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiMetrics, ApiState, PluginTrials, router};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
 };
-use coditect_config::{AuthConfig, PasswordConfig};
+use coditect_config::{AuthConfig, LimitsConfig, PasswordConfig};
 use coditect_store::{
-    AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
+    Accesses, AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -26,6 +26,8 @@ use crate::plugins::Stub;
 pub(crate) const START: i64 = 1_800_000_000;
 pub(crate) const GRACE: i64 = 10;
 pub(crate) const FAMILY: i64 = 30 * 86_400;
+/// Workspaces a user may have.
+pub(crate) const WORKSPACES: usize = 8;
 
 pub(crate) struct Api {
     router: Router,
@@ -115,7 +117,10 @@ impl Api {
             clock: clock.clone(),
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
             entropy,
+            accesses: Accesses::new(repositories.clone(), clock.clone()),
             auth: AuthConfig { operator_tenant, ..auth_config() },
+            limits: LimitsConfig { workspaces_per_user: WORKSPACES },
+            forks: ForkPlaces::default(),
             plugins: PluginTrials::new(validator.clone()),
             metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
         };
@@ -141,6 +146,13 @@ impl Api {
             }
         };
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request as it is; the answer's body as it came.
+    pub(crate) async fn text(&self, request: Request<Body>) -> String {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
     }
 
     /// Sends JSON, with a token as the gate would let it pass.

@@ -19,12 +19,13 @@ const LONGEST_TICK: Duration = Duration::from_secs(5);
 /// Shortest distance between two looks at the legs.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
-/// Close codes of RFC 6455 7.4.1 and its registry; 4001 is the edge's own. 1014 (bad gateway) would say more than
+/// Close codes of RFC 6455 7.4.1 and its registry; 4001 and 4002 are the edge's own. 1014 (bad gateway) would say more than
 /// 1011 for a lost upstream, but clients that predate it treat it as a protocol error.
 const GOING_AWAY: u16 = 1001;
 const INTERNAL_ERROR: u16 = 1011;
 const SERVICE_RESTART: u16 = 1012;
 const SIGNED_OUT: u16 = 4001;
+const WORKSPACE_ENDED: u16 = 4002;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -118,6 +119,7 @@ where
     pub(super) fn end(&mut self, why: Ending) {
         let (outcome, code, reason) = match why {
             Ending::SignedOut => (Outcome::SignedOut, SIGNED_OUT, "signed out"),
+            Ending::WorkspaceEnded => (Outcome::WorkspaceEnded, WORKSPACE_ENDED, "workspace ended"),
             Ending::Drain => (Outcome::Drained, SERVICE_RESTART, "service restart"),
         };
         self.close(outcome, Some((code, reason)), true);

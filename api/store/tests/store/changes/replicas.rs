@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{AT, HOUR, changes, from_start, keys, next};
 use crate::faulty::{Fate, Faulty};
-use crate::support::{Fixture, NOW, login, repositories};
+use crate::support::{Fixture, NOW, login, repositories, session};
 
 /// A replica: families of its own, which follow the feed of the store that all share.
 struct Replica {
@@ -141,6 +141,30 @@ async fn a_replica_that_was_away_too_long_looks_up_what_it_holds() {
     assert_eq!(next(&mut follower).await, Followed::Reload);
     assert_eq!(families.recheck(Recheck::All).await, Ok(1));
     assert_eq!(held.iter().map(|(family, _)| family.is_live()).collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[tokio::test]
+async fn a_workspace_paused_or_removed_by_one_replica_ends_on_another_within_a_second() {
+    let f = Fixture::new();
+    let (here, there) = (f.repositories(), f.repositories());
+    let (sessions, elsewhere) = (here.sessions(), there.sessions());
+    let mut follower = Follower::from_now(f.store.clone(), keys()).await.unwrap();
+    let work = session(&*f.entropy, f.entropy.uuid(), f.entropy.uuid(), AT);
+    let (tenant, user, id) = (work.tenant_id, work.user_id, work.id);
+    sessions.create(&work).await.unwrap();
+    let told = async |follower: &mut Follower| {
+        let told = timeout(Duration::from_secs(1), changes(follower)).await;
+        assert_eq!(told.expect("not within 1 s"), [Change::WorkspaceEnded { tenant, workspace: id }]);
+    };
+    sessions.pause(tenant, user, id, None, AT).await.unwrap();
+    told(&mut follower).await;
+    assert!(!elsewhere.is_active(tenant, id).await.unwrap());
+    // What was told is of the past by now: what has been opened since is not to end.
+    sessions.resume(tenant, user, id, None, AT).await.unwrap();
+    assert!(elsewhere.is_active(tenant, id).await.unwrap());
+    assert!(sessions.delete(tenant, user, id).await.unwrap());
+    told(&mut follower).await;
+    assert!(!elsewhere.is_active(tenant, id).await.unwrap());
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use coditect_auth::Entropy;
-use coditect_store::records::{Agent, AuditObject, Session, User};
-use coditect_store::{Client, NewAuditEntry, Order, SettingOwner, TimeCursor};
+use coditect_store::records::{Agent, AuditObject, Session, StatePart, User};
+use coditect_store::{Client, Fork, NewAuditEntry, Order, SettingOwner, TimeCursor};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -111,6 +111,20 @@ async fn use_workspaces(data: &Data, mixed: &Home, text: &str) {
         seen.extend(page.items.into_iter().map(Some));
     }
     assert!(seen.into_iter().flatten().all(|session| session.tenant_id == tenant));
+
+    sessions.pause(tenant, user, id, None, NOW_MS).await.ok();
+    sessions.open(tenant, user, id, NOW_MS).await.unwrap();
+    let fork = Fork { id: data.entropy.uuid(), name: Some(text.into()), limit: usize::MAX, now: NOW_MS };
+    if sessions.fork(tenant, user, id, &fork).await.is_ok() {
+        sessions.finish_fork(tenant, fork.id).await.ok();
+        assert!(sessions.delete(tenant, user, fork.id).await.unwrap());
+    }
+    let states = data.repositories.session_states();
+    let json = bytes::Bytes::from_static(b"{}");
+    states.put(tenant, user, id, StatePart::Memory, &json, None, NOW_MS).await.ok();
+    if let Ok(Some((state, _))) = states.get(tenant, user, id, StatePart::Memory).await {
+        assert_eq!(state.tenant_id, tenant);
+    }
 
     let files = data.repositories.files();
     let put = files.put(tenant, id, text, content(1), None, 1).await;

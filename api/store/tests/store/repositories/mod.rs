@@ -11,6 +11,8 @@ mod isolation;
 mod logins;
 mod plugins;
 mod pods;
+mod session_life;
+mod session_states;
 mod settings;
 mod tickets;
 mod users;
@@ -56,6 +58,8 @@ pub(crate) fn all() -> Vec<Check> {
         logins::ALL,
         plugins::ALL,
         pods::ALL,
+        session_life::ALL,
+        session_states::ALL,
         settings::ALL,
         tickets::ALL,
         users::ALL,
@@ -105,11 +109,12 @@ impl Data {
         self.entropy.uuid()
     }
 
-    /// The repositories' keys, as paths, with their values: without the contents that files refer to.
+    /// The repositories' keys, as paths, with their values: without the contents that files refer to, and without what
+    /// replicas were told.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Bytes> {
         let mut rows = self.dump_all().await;
         rows.retain(|path, _| {
-            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/"]
+            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/", "/global/changes"]
                 .iter()
                 .any(|at| path.contains(at))
         });

@@ -2,7 +2,7 @@
 
 use coditect_auth::Entropy;
 use coditect_store::records::{Session, SessionStatus, SessionType};
-use coditect_store::{Page, TimeCursor, UpdateError};
+use coditect_store::{Page, SessionFilter, TimeCursor, UpdateError};
 
 use super::{Data, NOW_MS, checks};
 use crate::support::session;
@@ -13,6 +13,9 @@ checks![
     a_path_finds_its_workspaces_as_they_move,
     pages_stay_as_they_were_while_workspaces_come_and_go,
     a_workspace_is_paused_and_resumed,
+    an_access_is_no_change_of_the_workspace,
+    a_user_has_no_more_workspaces_than_allowed,
+    a_filter_shows_what_fits_over_all_pages,
     a_record_of_format_1_is_read_indexed_and_rewritten,
 ];
 
@@ -52,8 +55,6 @@ async fn workspaces_are_listed_newest_first_and_leave_no_orphans(data: Data) {
     assert!(sessions.delete(tenant, user, ids[1]).await.unwrap());
     assert!(!sessions.delete(tenant, user, ids[1]).await.unwrap());
     assert_eq!(listed(10).await, [ids[2], ids[0]]);
-    let touched = sessions.touch(tenant, user, ids[0], 999).await.unwrap().unwrap();
-    assert_eq!((touched.last_accessed_at, touched.updated_at), (999, 100));
     // Two workspaces of the user and one of the other, with an index entry each.
     assert_eq!(data.dump().await.len(), 6);
     data.assert_clean().await;
@@ -143,14 +144,116 @@ async fn a_workspace_is_paused_and_resumed(data: Data) {
     let (tenant, user) = (data.id(), data.id());
     let mine = session(&*data.entropy, tenant, user, 100);
     sessions.create(&mine).await.unwrap();
-    let set = |status, at| sessions.set_status(tenant, user, mine.id, None, status, at);
-    let paused = set(SessionStatus::Paused, NOW_MS).await.unwrap();
+    let paused = sessions.pause(tenant, user, mine.id, None, NOW_MS).await.unwrap();
     assert_eq!((paused.status, paused.updated_at, paused.version), (SessionStatus::Paused, NOW_MS, 2));
-    let again = set(SessionStatus::Paused, NOW_MS + 1).await.unwrap();
+    let again = sessions.pause(tenant, user, mine.id, None, NOW_MS + 1).await.unwrap();
     assert_eq!(again, paused);
-    assert_eq!(set(SessionStatus::Active, NOW_MS + 2).await.unwrap().version, 3);
-    let stranger = sessions.set_status(tenant, data.id(), mine.id, None, SessionStatus::Paused, 0).await;
+    assert!(!sessions.is_active(tenant, mine.id).await.unwrap());
+    let outdated = sessions.resume(tenant, user, mine.id, Some(1), NOW_MS + 2).await;
+    assert!(matches!(outdated, Err(UpdateError::VersionMismatch { current: 2 })), "{outdated:?}");
+    assert_eq!(sessions.resume(tenant, user, mine.id, Some(2), NOW_MS + 2).await.unwrap().version, 3);
+    assert!(sessions.is_active(tenant, mine.id).await.unwrap());
+    assert_eq!(sessions.resume(tenant, user, mine.id, None, NOW_MS + 3).await.unwrap().version, 3);
+    let stranger = sessions.pause(tenant, data.id(), mine.id, None, 0).await;
     assert!(matches!(stranger, Err(UpdateError::NotFound)));
+
+    sessions.pause(tenant, user, mine.id, None, NOW_MS + 4).await.unwrap();
+    assert!(!sessions.open(tenant, data.id(), mine.id, NOW_MS + 5).await.unwrap(), "not theirs to open");
+    assert!(!sessions.is_active(tenant, mine.id).await.unwrap());
+    assert!(sessions.open(tenant, user, mine.id, NOW_MS + 5).await.unwrap());
+    let resumed = sessions.get(tenant, user, mine.id).await.unwrap().unwrap();
+    assert_eq!((resumed.status, resumed.version), (SessionStatus::Active, 5));
+    assert!(sessions.open(tenant, user, mine.id, NOW_MS + 6).await.unwrap(), "open already");
+    assert_eq!(sessions.get(tenant, user, mine.id).await.unwrap().unwrap().version, 5);
+    assert!(!sessions.open(tenant, user, data.id(), 0).await.unwrap());
+    data.assert_clean().await;
+}
+
+async fn an_access_is_no_change_of_the_workspace(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user) = (data.id(), data.id());
+    let mine = session(&*data.entropy, tenant, user, 100);
+    sessions.create(&mine).await.unwrap();
+    assert!(sessions.touch(tenant, user, mine.id, 999).await.unwrap());
+    assert!(sessions.touch(tenant, user, mine.id, 500).await.unwrap(), "late, but no error");
+    let expected = Session { last_accessed_at: 999, ..mine.clone() };
+    assert_eq!(sessions.get(tenant, user, mine.id).await.unwrap(), Some(expected.clone()));
+    assert_eq!(sessions.list(tenant, user, 10).await.unwrap(), [expected.clone()]);
+    assert_eq!(sessions.page(tenant, user, None, 10).await.unwrap().items, [expected]);
+    let renamed = sessions.update(tenant, user, mine.id, Some(1), |s| s.name = "new".into()).await.unwrap();
+    assert_eq!((renamed.last_accessed_at, renamed.version), (999, 2));
+    assert!(!sessions.touch(tenant, data.id(), mine.id, 2000).await.unwrap());
+    assert!(!sessions.touch(data.id(), user, mine.id, 2000).await.unwrap());
+    data.assert_clean().await;
+    assert!(sessions.delete(tenant, user, mine.id).await.unwrap());
+    assert!(!sessions.touch(tenant, user, mine.id, 3000).await.unwrap());
+    assert!(data.dump().await.is_empty());
+}
+
+async fn a_user_has_no_more_workspaces_than_allowed(data: Data) {
+    let (tenant, user) = (data.id(), data.id());
+    let create = |user| {
+        let (repositories, new) = (data.repositories.clone(), session(&*data.entropy, tenant, user, 100));
+        async move { repositories.sessions().create_within(&new, 3).await }
+    };
+    let created = futures::future::join_all((0..12).map(|_| create(user))).await;
+    assert_eq!(created.iter().filter(|created| created.is_ok()).count(), 3);
+    for refused in created.into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, UpdateError::LimitReached { limit: 3 }), "{refused:?}");
+    }
+    create(data.id()).await.unwrap();
+    let listed = data.repositories.sessions().list(tenant, user, 10).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    assert!(data.repositories.sessions().delete(tenant, user, listed[0].id).await.unwrap());
+    create(user).await.unwrap();
+    data.assert_clean().await;
+}
+
+async fn a_filter_shows_what_fits_over_all_pages(data: Data) {
+    let sessions = data.repositories.sessions();
+    let (tenant, user) = (data.id(), data.id());
+    let (mut studios, mut works) = (Vec::new(), Vec::new());
+    for at in 0..30 {
+        let mut new = session(&*data.entropy, tenant, user, at);
+        if at % 3 == 0 {
+            new.r#type = SessionType::AiStudio;
+            studios.insert(0, new.id);
+        }
+        if at % 10 == 0 {
+            new.workspace_path = Some("/work".into());
+            works.insert(0, new.id);
+        }
+        sessions.create(&new).await.unwrap();
+    }
+    sessions.pause(tenant, user, works[0], None, 100).await.unwrap();
+    let all = |filter: SessionFilter, limit| {
+        let repositories = data.repositories.clone();
+        async move {
+            let (mut ids, mut after) = (Vec::new(), None);
+            loop {
+                let page =
+                    repositories.sessions().page_of(tenant, user, &filter, after.as_ref(), limit).await;
+                let page = page.unwrap();
+                assert!(page.items.len() <= limit);
+                ids.extend(page.items.iter().map(|session| session.id));
+                after = page.next;
+                if after.is_none() {
+                    return ids;
+                }
+            }
+        }
+    };
+    let kind = SessionFilter { r#type: Some(SessionType::AiStudio), ..SessionFilter::default() };
+    let path = SessionFilter { workspace_path: Some("/work".into()), ..SessionFilter::default() };
+    let paused = SessionFilter { status: Some(SessionStatus::Paused), ..SessionFilter::default() };
+    let both = SessionFilter { status: Some(SessionStatus::Active), ..path.clone() };
+    for limit in [1, 3, 10, 200] {
+        assert_eq!(all(kind.clone(), limit).await, studios);
+        assert_eq!(all(path.clone(), limit).await, works);
+        assert_eq!(all(paused.clone(), limit).await, works[..1]);
+        assert_eq!(all(both.clone(), limit).await, works[1..]);
+        assert_eq!(all(SessionFilter::default(), limit).await.len(), 30);
+    }
 }
 
 /// The value is what the program wrote before records had versions and paths an index.
@@ -169,8 +272,8 @@ async fn a_record_of_format_1_is_read_indexed_and_rewritten(data: Data) {
     assert_eq!((read.name.as_str(), read.version, read.status), ("old", 1, SessionStatus::Active));
     assert_eq!(data.verify().await.problem_count, 1, "the index by path is younger than the record");
 
-    sessions.touch(tenant, user, id, 8).await.unwrap().unwrap();
-    assert_eq!(data.dump().await[&record][0], 2, "written in the format of today");
+    sessions.update(tenant, user, id, None, |s| s.name = "new".into()).await.unwrap();
+    assert_eq!(data.dump().await[&record][0], 3, "written in the format of today");
     let found = sessions.by_path(tenant, user, "/work", None, 10).await.unwrap();
     assert_eq!(found.items[0].id, id);
     data.assert_clean().await;

@@ -16,6 +16,7 @@ const BOUND: Duration = Duration::from_millis(1600);
 async fn an_idle_tunnel_gets_its_close_frames_at_once() {
     for (ending, close, outcome) in [
         (Ending::SignedOut, Frame::close(4001, "signed out"), Outcome::SignedOut),
+        (Ending::WorkspaceEnded, Frame::close(4002, "workspace ended"), Outcome::WorkspaceEnded),
         (Ending::Drain, Frame::close(1012, "service restart"), Outcome::Drained),
     ] {
         let mut rig = Rig::new(1024);
