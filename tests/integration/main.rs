@@ -14,6 +14,7 @@ mod hostile;
 mod journey;
 mod observability;
 mod outages;
+mod people;
 mod plugins;
 mod proxying;
 mod sandbox;

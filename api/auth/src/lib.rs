@@ -13,6 +13,7 @@ mod clock;
 mod entropy;
 mod error;
 mod family;
+mod generated;
 mod identity;
 mod keys;
 mod password;
@@ -25,8 +26,9 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::AuthError;
 pub use family::{
-    Families, Family, FamilyEnd, FamilyRecord, FamilySource, Recheck, RecheckError, SourceError,
+    Families, Family, FamilyEnd, FamilyRecord, FamilySource, Recheck, RecheckError, SourceError, TenantState,
 };
+pub use generated::generate_password;
 pub use identity::Identity;
 pub use keys::{KeyError, SigningSecret};
 pub use password::{PasswordError, PasswordHasher, PasswordSettings};

@@ -21,6 +21,9 @@ pub(crate) enum ApiError {
     /// Login with an unknown address or a wrong password; which of them is not told.
     #[error("the e-mail address or the password is wrong")]
     InvalidCredentials,
+    /// The caller does not know their own password.
+    #[error("that is not your current password")]
+    WrongPassword,
     /// The caller may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -42,6 +45,9 @@ pub(crate) enum ApiError {
     /// Another object has the name or id.
     #[error("another object has this name already")]
     Taken,
+    /// The tenant would be left without an owner who can log in.
+    #[error("a tenant must keep an owner who can log in: make another member an owner first")]
+    LastOwner,
     /// The object has changed since the version the client knows.
     #[error("the object has changed in the meantime")]
     VersionMismatch,
@@ -89,8 +95,10 @@ impl ApiError {
             Self::Auth(AuthError::InvalidToken) => ErrorCode::InvalidToken,
             Self::Auth(AuthError::TokenExpired) => ErrorCode::TokenExpired,
             Self::Auth(AuthError::TokenRevoked) => ErrorCode::TokenRevoked,
+            Self::Auth(AuthError::TenantSuspended) => ErrorCode::TenantSuspended,
             Self::Auth(AuthError::Unavailable) | Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
+            Self::WrongPassword => ErrorCode::WrongPassword,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::NotFound => ErrorCode::NotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
@@ -98,6 +106,7 @@ impl ApiError {
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
             Self::Taken => ErrorCode::Conflict,
+            Self::LastOwner => ErrorCode::LastOwner,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
@@ -115,12 +124,12 @@ impl ApiError {
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::WrongPassword | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
+            Self::EmailTaken | Self::Taken | Self::LastOwner => StatusCode::CONFLICT,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -189,6 +198,8 @@ impl From<UpdateError> for ApiError {
             UpdateError::NotFound => Self::NotFound,
             UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
             UpdateError::Taken => Self::Taken,
+            UpdateError::LastOwner => Self::LastOwner,
+            UpdateError::NotAllowed => Self::Forbidden("your role does not allow this"),
             // Only files have contents; their handlers upload anew.
             error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
             UpdateError::Store(error) => error.into(),

@@ -15,6 +15,7 @@ mod guard;
 mod handlers;
 mod metrics;
 mod openapi;
+pub mod rules;
 mod state;
 mod validate;
 
@@ -31,7 +32,7 @@ pub use state::ApiState;
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{account, auth, health, sessions, users};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -43,6 +44,8 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
         .merge(health::routes())
         .merge(auth::routes())
         .merge(sessions::routes())
+        .merge(account::routes())
+        .merge(users::routes())
 }
 
 /// The whole API, with the paths as clients see them.

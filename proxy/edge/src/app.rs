@@ -2,7 +2,7 @@
 
 use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
 use crate::cli::say;
-use crate::feed::Feed;
+use crate::feed::{Feed, OnGone};
 use crate::log;
 use crate::signals::{Asked, Signals};
 use crate::storage;
@@ -114,8 +114,14 @@ impl App {
             Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
         let mut background = JoinSet::new();
-        background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
-        background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
+        let upkeep = Upkeep::new(
+            store.clone(),
+            keys.clone(),
+            repositories.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        );
+        background.spawn(upkeep.run());
 
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
@@ -133,6 +139,11 @@ impl App {
             Arc::clone(&entropy),
             workspaces.clone(),
         );
+        let gone: OnGone = {
+            let terminals = terminals.clone();
+            Box::new(move |tenant, user| drop(terminals.close_people(tenant, user)))
+        };
+        background.spawn(Feed::new(store, keys, Arc::clone(&families), gone).follow());
         let registry = Registry::new();
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
@@ -290,7 +301,10 @@ fn signing_secret(config: &AuthConfig, entropy: &dyn Entropy) -> anyhow::Result<
     }
 }
 
-fn password_hasher(config: &AuthConfig, entropy: &Arc<dyn Entropy>) -> anyhow::Result<PasswordHasher> {
+pub(crate) fn password_hasher(
+    config: &AuthConfig,
+    entropy: &Arc<dyn Entropy>,
+) -> anyhow::Result<PasswordHasher> {
     let settings = PasswordSettings {
         memory_kib: config.password.memory_kib,
         iterations: config.password.iterations,

@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         None | Some(cli::Command::Serve) => app::serve(cli.config.as_deref()),
         Some(cli::Command::Check { json }) => check::run(cli.config.as_deref(), json),
         Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
+        Some(cli::Command::User(args)) => Ok(store::run_user(cli.config.as_deref(), args)),
+        Some(cli::Command::Tenant(args)) => Ok(store::run_tenant(cli.config.as_deref(), args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {
             Err(coditect_terminal::launch(&workspace, &shell).into())
         }

@@ -1,11 +1,12 @@
-//! What keeps the store small: blobs nobody needs, abandoned uploads and old changes are removed now and then.
+//! What keeps the store small: blobs nobody needs, abandoned uploads and old changes are removed now and then, and
+//! tenants and users that are being removed at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use coditect_auth::{Clock, Entropy};
 use coditect_store::blobs::{Blobs, Collector};
-use coditect_store::{Keyspace, Store, StoreError, changes};
+use coditect_store::{Keyspace, Repositories, Store, StoreError, changes};
 use tokio::time::sleep;
 
 /// The shortest time between two rounds; up to as much again is added at random, so that replicas take turns.
@@ -15,6 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Upkeep {
     store: Store,
     keys: Keyspace,
+    repositories: Repositories,
     collector: Collector,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -24,28 +26,43 @@ impl Upkeep {
     pub(crate) fn new(
         store: Store,
         keys: Keyspace,
+        repositories: Repositories,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let blobs = Blobs::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
-        Self { store, keys, collector: blobs.collector(), clock, entropy }
+        Self { store, keys, repositories, collector: blobs.collector(), clock, entropy }
     }
 
     /// Works until it is dropped or the store is closed.
     pub(crate) async fn run(mut self) {
+        // What a process that ended has left half removed.
+        let mut done = self.removals().await;
         loop {
-            sleep(self.pause()).await;
-            match self.round().await {
+            match done {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the store's upkeep failed; it is tried again in its time")
                 }
             }
+            let removals = self.repositories.removals();
+            let begun = tokio::select! {
+                () = sleep(self.pause()) => false,
+                () = removals.begun() => true,
+            };
+            done = if begun { self.removals().await } else { self.round().await };
         }
     }
 
+    async fn removals(&self) -> Result<(), StoreError> {
+        let left = self.repositories.removals().run_all(self.clock.now_millis()).await?;
+        tracing::debug!(left, "removals of tenants and users");
+        Ok(())
+    }
+
     async fn round(&mut self) -> Result<(), StoreError> {
+        self.removals().await?;
         loop {
             let done = self.collector.collect(self.clock.now_millis()).await?;
             if done.blobs + done.contents > 0 {

@@ -38,6 +38,18 @@ pub enum Change {
         /// The tenant.
         tenant: Uuid,
     },
+    /// A tenant is gone, with all its logins.
+    TenantRemoved {
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// A user is gone, with all their logins.
+    UserRemoved {
+        /// Whose tenant.
+        tenant: Uuid,
+        /// The user.
+        user: Uuid,
+    },
     /// Configuration that is in the store is another.
     ConfigurationChanged,
     /// A plugin's version was put to work.
@@ -119,6 +131,8 @@ mod tests {
             Change::UserRevoked { tenant, user },
             Change::TenantSuspended { tenant },
             Change::TenantResumed { tenant },
+            Change::TenantRemoved { tenant },
+            Change::UserRemoved { tenant, user },
             Change::ConfigurationChanged,
             Change::PluginActivated { tenant: None, plugin: "p".into(), version: "1".into() },
             Change::PluginActivated { tenant: Some(tenant), plugin: "p".into(), version: "1".into() },

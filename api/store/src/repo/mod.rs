@@ -8,9 +8,11 @@ mod conversations;
 mod error;
 mod files;
 pub(crate) mod indexed;
+mod members;
 mod messages;
 mod page;
 mod pods;
+pub(crate) mod removals;
 mod sessions;
 mod settings;
 mod tenants;
@@ -21,6 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use coditect_auth::{Clock, Entropy};
+use tokio::sync::Notify;
 
 pub use self::agents::Agents;
 pub use self::audit::Audit;
@@ -28,9 +31,11 @@ pub use self::auth_sessions::{AuthSessions, Client, Rotated};
 pub use self::conversations::Conversations;
 pub use self::error::UpdateError;
 pub use self::files::Files;
+pub use self::members::By;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
 pub use self::pods::Pods;
+pub use self::removals::{Removals, Removed, SETTLED_AFTER};
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
@@ -57,13 +62,22 @@ pub(crate) struct Context {
     entropy: Arc<dyn Entropy>,
     /// For transactions whose second run changes nothing.
     idempotent: RetryPolicy,
+    /// Told when a removal begins, so that it is gone on with at once.
+    removal_began: Notify,
 }
 
 impl Repositories {
     /// Repositories over `store`, below the key space's root.
     pub fn new(store: Store, keys: Keyspace, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         Self {
-            context: Arc::new(Context { store, keys, clock, entropy, idempotent: RetryPolicy::idempotent() }),
+            context: Arc::new(Context {
+                store,
+                keys,
+                clock,
+                entropy,
+                idempotent: RetryPolicy::idempotent(),
+                removal_began: Notify::new(),
+            }),
         }
     }
 
@@ -120,6 +134,11 @@ impl Repositories {
     /// Which workspace has which pod.
     pub fn pods(&self) -> Pods<'_> {
         Pods::new(&self.context)
+    }
+
+    /// Removals of whole tenants and users.
+    pub fn removals(&self) -> Removals<'_> {
+        Removals::new(&self.context)
     }
 
     /// The contents of files.

@@ -8,10 +8,11 @@ use crate::keyspace::element::Element;
 use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
-    Agent, AuditEntry, Conversation, File, Message, PodAllocation, Record, Session, Setting, Tenant,
+    Agent, AuditEntry, Conversation, File, Message, PodAllocation, Record, Removal, Session, Setting, Tenant,
     TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
+use crate::repo::removals;
 
 /// What there is to check about a key of a known family.
 pub(super) enum Subject {
@@ -76,6 +77,11 @@ fn global(
         (GlobalFamily::PodAllocations, _) => {
             let held = PodAllocation::decode(value)?;
             let key = keys.global(family, &(held.pool.as_str(), held.pod.as_str()));
+            Subject::Record { key, entries: Vec::new() }
+        }
+        (GlobalFamily::Removals, _) => {
+            let removal = Removal::decode(value)?;
+            let key = removals::key(keys, removal.tenant_id, removal.user_id);
             Subject::Record { key, entries: Vec::new() }
         }
         _ => Subject::Plain,

@@ -1,8 +1,10 @@
 //! One file per resource: its requests, its answers, its operations.
 
+pub(crate) mod account;
 pub(crate) mod auth;
 pub(crate) mod health;
 pub(crate) mod sessions;
+pub(crate) mod users;
 
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;

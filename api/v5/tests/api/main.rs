@@ -7,3 +7,4 @@ mod cookie;
 mod routes;
 mod sessions;
 mod support;
+mod users;

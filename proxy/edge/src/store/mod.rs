@@ -2,13 +2,15 @@
 //!
 //! The embedded store's file is held by one process. While an edge runs, the commands go through its socket
 //! ([`server`], [`client`], [`protocol`]); while none does, and always with FoundationDB, they open the store
-//! themselves. What they do ([`operations`]) is the same code on either side.
+//! themselves. What they do ([`operations`]) is the same code on either side. The commands about users and tenants
+//! ([`people`]) go the same way.
 
 mod args;
 mod client;
 mod files;
 mod operations;
 mod output;
+mod people;
 mod place;
 mod protocol;
 mod server;
@@ -21,7 +23,7 @@ use crate::storage::{self, Storage};
 use anyhow::{Context, bail};
 use coditect_auth::{Clock, Entropy, SystemClock, SystemEntropy};
 use coditect_config::Config;
-use coditect_store::OpenError;
+use coditect_store::{AuditLog, OpenError, Repositories};
 use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ use self::args::StoreCommand;
 use self::client::Client;
 use self::operations::{Opened, perform};
 use self::output::{Printer, Style, print_stats};
+pub(crate) use self::people::{TenantArgs, UserArgs, run_tenant, run_user};
 use self::protocol::{Outcome, Request};
 pub(crate) use self::server::StoreSocket;
 
@@ -48,11 +51,20 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Runs a command. Exits 0; 1 if there are problems, or no such key; 2 if it could not be carried out.
 pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
+    carry_out(config, "store", |config| async move { command(&config, args).await })
+}
+
+/// Runs a command on a runtime of its own; `group` names it where it fails.
+fn carry_out<F, D>(config: Option<&Path>, group: &str, command: F) -> ExitCode
+where
+    F: FnOnce(Config) -> D + Send + 'static,
+    D: Future<Output = anyhow::Result<bool>> + Send + 'static,
+{
     let done = app::load(config).and_then(|config| {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime = runtime.context("the runtime cannot start")?;
-        let done = runtime.block_on(until_interrupted(async move { command(&config, args).await }));
+        let done = runtime.block_on(until_interrupted(command(config)));
         runtime.shutdown_timeout(CLEAN_UP);
         done
     });
@@ -61,7 +73,7 @@ pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_GOOD),
         Err(error) => {
-            complain(&format!("coditect-edge store: {}", with_causes(&error)));
+            complain(&format!("coditect-edge {group}: {}", with_causes(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -114,12 +126,18 @@ pub(crate) async fn refuse_unfinished_import(storage: &Storage) -> anyhow::Resul
 }
 
 fn opened(config: &Config, storage: &Storage, clock: Arc<dyn Clock>) -> Opened {
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let (store, keys) = (storage.store.clone(), storage.keys.clone());
+    let repositories = Repositories::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy));
     Opened {
         store: storage.store.clone(),
         keys: storage.keys.clone(),
         description: storage.description.clone(),
         file: (!storage::names_cluster(config)).then(|| config.store.path.clone()),
+        audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
+        repositories,
         clock,
+        entropy,
     }
 }
 
@@ -164,7 +182,7 @@ async fn command(config: &Config, args: StoreArgs) -> anyhow::Result<bool> {
             say(&if json { outcome.summary.to_string() } else { told });
             Ok(outcome.good)
         }
-        StoreCommand::Export { file } => files::export(config, &file, json).await,
+        StoreCommand::Export { file } => files::export(config, &Request::Export, &file, json).await,
         StoreCommand::Import { file, replace } => files::import(config, &file, replace, json).await,
         StoreCommand::Backup { file } => files::backup(config, &file, json).await,
     }

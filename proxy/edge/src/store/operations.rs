@@ -1,15 +1,15 @@
 //! What the commands do to an open store, in whatever process it is open.
 
 use super::protocol::{Outcome, Request, Step};
-use super::verify;
+use super::{people, verify};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
-use coditect_auth::Clock;
+use coditect_auth::{Clock, Entropy};
 use coditect_store::dump::{Export, Progress, backup, unfinished_import};
 use coditect_store::inspect::{Content, Entry, List, Stats, describe};
 use coditect_store::keyspace::path::{from_path, to_path};
-use coditect_store::{Keyspace, Store};
+use coditect_store::{AuditLog, Keyspace, Repositories, Store};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ pub(super) struct Opened {
     /// The embedded store's file.
     pub(super) file: Option<PathBuf>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) repositories: Repositories,
+    pub(super) audit: AuditLog,
 }
 
 /// Takes what an operation brings to light.
@@ -63,6 +66,7 @@ pub(super) async fn perform(
                 "version": made.version,
             }))
         }
+        Request::People(request) => people::perform(request, opened, sink).await,
     }
 }
 
@@ -171,7 +175,11 @@ async fn export(opened: &Opened, sink: &mut dyn Sink) -> anyhow::Result<Outcome>
         bail!("{} holds an import that was cut off: run that import again first", opened.description);
     }
     let now = opened.clock.now_millis();
-    let mut export = Export::start(&opened.store, &opened.keys, now)?;
+    send_export(Export::start(&opened.store, &opened.keys, now)?, sink).await
+}
+
+/// Gives all of an export to a sink.
+pub(super) async fn send_export(mut export: Export, sink: &mut dyn Sink) -> anyhow::Result<Outcome> {
     while let Some(mut chunk) = export.next_chunk().await? {
         while !chunk.is_empty() {
             sink.bytes(chunk.split_to(chunk.len().min(PIECE_BYTES))).await?;

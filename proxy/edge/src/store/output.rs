@@ -15,12 +15,14 @@ use std::time::{Duration, Instant};
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// How items are printed to people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Style {
     /// A path, and what else there is after tabs.
     Line,
     /// A key and its value.
     Value,
+    /// As the command says.
+    Custom(fn(&Value) -> String),
 }
 
 /// Prints to standard output, or into a file what comes as bytes.
@@ -56,6 +58,7 @@ impl Sink for Printer {
                 (true, _) => item.to_string(),
                 (false, Style::Line) => line(&item),
                 (false, Style::Value) => value(&item),
+                (false, Style::Custom(shown)) => shown(&item),
             };
             writeln!(out, "{line}").context("standard output")?;
         }

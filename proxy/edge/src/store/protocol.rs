@@ -1,4 +1,5 @@
-//! What is said on the store's socket.
+//! What is said on the store's socket, which serves the operators' commands: those about the store, and those about
+//! people.
 //!
 //! 1. The client sends the key, [`KEY_BYTES`] bytes, from the file that the edge made at its start. The key file
 //!    is what lets someone in: sockets can be connected to from a terminal's sandbox, but the file cannot be read.
@@ -10,13 +11,14 @@
 //!
 //! | kind | name | content |
 //! |---|---|---|
-//! | 1 | request | JSON: `{"protocol": 1, "do": …}`, at most [`MAX_REQUEST_BYTES`] |
+//! | 1 | request | JSON: `{"protocol": 2, "do": …}`, at most [`MAX_REQUEST_BYTES`] |
 //! | 2 | items | JSON: an array of what the request lists |
 //! | 3 | bytes | a part of a value or an export |
 //! | 4 | progress | JSON: [`Step`]; at least every [`PROGRESS_EVERY`], so that silence means something is wrong |
 //! | 5 | end | JSON: [`Outcome`] |
 //! | 6 | error | UTF-8: what went wrong |
 
+use super::people::PeopleRequest;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -27,7 +29,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of all this.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Bytes of the key.
 pub(super) const KEY_BYTES: usize = 32;
 /// The longest request, in bytes.
@@ -54,6 +56,7 @@ pub(super) enum Request {
     Verify,
     Export,
     Backup { file: PathBuf },
+    People(PeopleRequest),
 }
 
 impl Request {
@@ -66,6 +69,7 @@ impl Request {
             Self::Verify => "verify",
             Self::Export => "export",
             Self::Backup { .. } => "backup",
+            Self::People(request) => request.name(),
         }
     }
 }

@@ -5,11 +5,14 @@ mod agents;
 mod audit;
 mod conversations;
 mod files;
-mod home;
+pub(crate) mod home;
 mod isolation;
 mod logins;
+mod members;
 mod pods;
+mod removals;
 mod settings;
+mod suspension;
 mod users;
 mod verify;
 mod workspaces;
@@ -50,8 +53,11 @@ pub(crate) fn all() -> Vec<Check> {
         files::ALL,
         isolation::ALL,
         logins::ALL,
+        members::ALL,
         pods::ALL,
+        removals::ALL,
         settings::ALL,
+        suspension::ALL,
         users::ALL,
         verify::ALL,
         workspaces::ALL,
