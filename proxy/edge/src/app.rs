@@ -141,7 +141,9 @@ impl App {
         );
         let gone: OnGone = {
             let terminals = terminals.clone();
-            Box::new(move |tenant, user| drop(terminals.close_people(tenant, user)))
+            Box::new(move |tenant, user| {
+                terminals.close_people(tenant, user);
+            })
         };
         background.spawn(Feed::new(store, keys, Arc::clone(&families), gone).follow());
         let registry = Registry::new();

@@ -205,7 +205,7 @@ mod tests {
             let source = Arc::new(Source::default());
             let families = Arc::new(Families::new(source.clone(), Arc::new(ManualClock::new(1))));
             let (gone, told) = tokio::sync::mpsc::unbounded_channel();
-            let gone: OnGone = Box::new(move |tenant, user| drop(gone.send((tenant, user))));
+            let gone: OnGone = Box::new(move |tenant, user| gone.send((tenant, user)).unwrap());
             let feed = Feed::new(store.clone(), keys.clone(), Arc::clone(&families), gone);
             let following = tokio::spawn(feed.follow());
             Self { _directory: directory, store, keys, source, families, told, following }

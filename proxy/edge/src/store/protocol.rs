@@ -232,8 +232,8 @@ mod tests {
         };
         assert!(read(1, MAX_REQUEST_BYTES + 1, "").await.unwrap_err().contains("at most"));
         assert!(read(2, 0, "").await.unwrap_err().contains("kind 2"));
-        let newer = r#"{"protocol":2,"do":"dance"}"#;
-        assert!(read(1, 27, newer).await.unwrap_err().contains("protocol 1"), "it says what to do");
+        let newer = r#"{"protocol":3,"do":"dance"}"#;
+        assert!(read(1, 27, newer).await.unwrap_err().contains("protocol 2"), "it says what to do");
         let seed = 0x50c;
         println!("seed {seed}");
         let entropy = SeededEntropy::new(seed);

@@ -113,7 +113,7 @@ async fn a_removal_may_be_broken_off_anywhere(data: Data) {
     // More than a step takes.
     let bulk = data.store.begin();
     for n in 0..1500 {
-        let key = from_path(&format!("/test/tenant/{}/usage/{n}", ann.tenant)).unwrap();
+        let key = from_path(&format!("/test/tenant/{}/usage/n{n}", ann.tenant)).unwrap();
         bulk.set(key, 1_u64.to_le_bytes().to_vec()).unwrap();
     }
     bulk.commit().await.unwrap();

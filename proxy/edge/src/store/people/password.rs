@@ -97,7 +97,7 @@ impl<'a> Quiet<'a> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        drop(tcsetattr(self.terminal, OptionalActions::Now, &self.before));
+        tcsetattr(self.terminal, OptionalActions::Now, &self.before).ok();
     }
 }
 
