@@ -24,7 +24,7 @@
 //! | 1003 | the client sent a text message of unknown type |
 //! | 1008 | the client was silent for 60 s |
 //! | 1012 | the server stops or restarts; come back |
-//! | 4001 | the sign-in ended: `signed out` or `expired` |
+//! | 4001 | the sign-in ended: `signed out`, `expired` or `suspended` |
 
 use crate::limits::MAX_SIDE;
 use crate::requests::Size;

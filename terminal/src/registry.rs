@@ -93,6 +93,11 @@ impl Registry {
         distinct.into_iter().collect()
     }
 
+    /// The terminals of a tenant, or of one of its users.
+    pub(crate) fn of_people(&self, tenant: Uuid, user: Option<Uuid>) -> Vec<Arc<Terminal>> {
+        self.select(|owner| owner.tenant == tenant && user.is_none_or(|user| owner.user == user))
+    }
+
     pub(crate) fn remove(&self, id: Uuid) {
         self.state().terminals.remove(&id);
     }

@@ -136,6 +136,13 @@ impl TerminalService {
         self.inner.registry.workspaces()
     }
 
+    /// Ends all terminals of a tenant, or of one of its users, who is gone. Returns how many there were.
+    pub fn close_people(&self, tenant: Uuid, user: Option<Uuid>) -> usize {
+        let terminals = self.inner.registry.of_people(tenant, user);
+        terminals.iter().for_each(|terminal| terminal.stop.cancel());
+        terminals.len()
+    }
+
     /// The number of terminals there are, running or kept after their end.
     pub fn terminals(&self) -> usize {
         self.inner.registry.len()

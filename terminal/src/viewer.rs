@@ -125,6 +125,7 @@ impl End {
             Self::Exited => (CloseCode::Normal, "the program ended"),
             Self::Family(FamilyEnd::Revoked) => (CloseCode::from(SIGNED_OUT), "signed out"),
             Self::Family(FamilyEnd::Expired) => (CloseCode::from(SIGNED_OUT), "expired"),
+            Self::Family(FamilyEnd::Suspended) => (CloseCode::from(SIGNED_OUT), "suspended"),
             Self::Stopping => (CloseCode::Restart, "the server stops"),
             Self::Silent => (CloseCode::Policy, "nothing was heard of the client"),
             Self::Refused(code, reason) => (code, reason),

@@ -16,6 +16,7 @@ mod journey;
 mod keys;
 mod observability;
 mod outages;
+mod people;
 mod plugins;
 mod plugins_api;
 mod proxying;

@@ -288,7 +288,7 @@ async fn the_socket_is_for_those_who_can_read_the_key() {
         let found = fs::symlink_metadata(file).unwrap();
         assert_eq!((found.mode() & 0o777, found.uid()), (0o600, rustix::process::geteuid().as_raw()));
     }
-    let request = json!({ "protocol": 1, "do": "stats" }).to_string();
+    let request = json!({ "protocol": 2, "do": "stats" }).to_string();
     let ask = |key: &[u8]| {
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -422,7 +422,7 @@ async fn a_client_that_stops_reading_does_not_keep_the_edge_from_stopping() {
     let edge = Edge::start_on(data, &standard()).await;
     let data = edge.data();
     let key = fs::read(data.path().join("store.redb.key")).unwrap();
-    let request = json!({ "protocol": 1, "do": "export" }).to_string();
+    let request = json!({ "protocol": 2, "do": "export" }).to_string();
     let mut stream = UnixStream::connect(data.path().join("store.redb.sock")).unwrap();
     let length = u32::try_from(request.len()).unwrap().to_be_bytes();
     stream.write_all(&[key.as_slice(), &[1], &length, request.as_bytes()].concat()).unwrap();

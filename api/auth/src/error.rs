@@ -15,6 +15,9 @@ pub enum AuthError {
     /// The family was ended: by logout, by reuse of a refresh token, or because its record is gone.
     #[error("the sign-in this token belongs to has ended")]
     TokenRevoked,
+    /// The tenant of this login may do nothing for now; the login itself is untouched.
+    #[error("this account is suspended; ask whoever runs this service")]
+    TenantSuspended,
     /// Whether the family lives could not be determined. The request is refused; trying again can help.
     #[error("the sign-in could not be checked right now, try again")]
     Unavailable,
@@ -28,13 +31,16 @@ impl AuthError {
             Self::InvalidToken => "INVALID_TOKEN",
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::TokenRevoked => "TOKEN_REVOKED",
+            Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::Unavailable => "UNAVAILABLE",
         }
     }
 
-    /// The HTTP status that goes with it: 401, or 503 where trying again can help.
+    /// The HTTP status that goes with it: 401 where other credentials can help, 503 where trying again can, 403 where
+    /// neither does.
     pub fn status(self) -> u16 {
         match self {
+            Self::TenantSuspended => 403,
             Self::Unavailable => 503,
             _ => 401,
         }

@@ -2,23 +2,26 @@
 //!
 //! The gate asks for every request ([`Families::admit`]); the answer is cached, and a revocation in this process takes
 //! effect at once: the cached entry and the sockets share one [`Family`]. Whatever cannot be determined is refused.
+//!
+//! A tenant's suspension ([`Families::suspend`]) ends its [`Family`] values but not its logins: while it lasts they are
+//! refused from memory, afterwards ([`Families::resume`]) each is looked up again and gets a new [`Family`].
 
 mod recheck;
+mod registry;
 
 pub use self::recheck::{Recheck, RecheckError};
+use self::registry::{Interned, Registry};
 use crate::{AuthError, Claims, Clock};
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How many auth sessions are remembered as alive. One that fell out costs one read of the store.
 const CACHED_SESSIONS: usize = 100_000;
-/// How many revocations are remembered, to refuse an answer the store gave just before one of them.
-const REMEMBERED_REVOCATIONS: usize = 65_536;
 /// How long the store may take to answer before the request is refused.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(2);
 /// How often an admission looks up anew because a recheck began meanwhile.
@@ -37,8 +40,20 @@ pub struct FamilyRecord {
     pub tenant_id: Uuid,
     /// Unix seconds.
     pub ends_at: i64,
-    /// Ended before its time.
+    /// Ended before its time, or its tenant is gone.
     pub revoked: bool,
+    /// Whether the tenant may do anything.
+    pub tenant: TenantState,
+}
+
+/// Whether a tenant may do anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TenantState {
+    /// It may.
+    #[default]
+    Active,
+    /// Nothing, until it is resumed.
+    Suspended,
 }
 
 /// Why a [`FamilySource`] could not answer.
@@ -63,6 +78,8 @@ pub enum FamilyEnd {
     Revoked,
     /// Its time was over.
     Expired,
+    /// The tenant was suspended. The login itself lives on, and is good again once the tenant is resumed.
+    Suspended,
 }
 
 /// One login that was alive when it was admitted. Sockets hold on to it to learn of its end.
@@ -71,7 +88,9 @@ pub struct Family {
     user_id: Uuid,
     tenant_id: Uuid,
     ends_at: i64,
-    revoked: CancellationToken,
+    /// Cancelled by what ends it before its time: a revocation, or the tenant's suspension.
+    ended: CancellationToken,
+    suspended: AtomicBool,
     clock: Arc<dyn Clock>,
 }
 
@@ -92,12 +111,12 @@ impl Family {
         self.ends_at
     }
 
-    /// Whether it has neither been revoked nor come to its end.
+    /// Whether it has neither been revoked or suspended nor come to its end.
     pub fn is_live(&self) -> bool {
-        !self.revoked.is_cancelled() && self.clock.now() < self.ends_at
+        !self.ended.is_cancelled() && self.clock.now() < self.ends_at
     }
 
-    /// Waits for the end. Cancellation safe; wakes at once on revocation.
+    /// Waits for the end. Cancellation safe; wakes at once on revocation and suspension.
     pub async fn ended(&self) -> FamilyEnd {
         loop {
             let left = self.ends_at.saturating_sub(self.clock.now());
@@ -107,10 +126,17 @@ impl Family {
             let wait = Duration::from_secs(left.unsigned_abs()).min(END_CHECK);
             tokio::select! {
                 biased;
-                () = self.revoked.cancelled() => return FamilyEnd::Revoked,
+                () = self.ended.cancelled() => {
+                    return if self.is_suspended() { FamilyEnd::Suspended } else { FamilyEnd::Revoked };
+                }
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Whether the tenant's suspension has ended it. So it stays: after that a login gets another value.
+    fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
     }
 
     fn check(&self, claims: &Claims) -> Result<(), AuthError> {
@@ -142,10 +168,11 @@ impl Families {
     ///
     /// # Errors
     /// [`AuthError::TokenRevoked`] where the family has ended or its auth session is gone,
-    /// [`AuthError::InvalidToken`] where claims and record disagree, [`AuthError::Unavailable`] where the store does
-    /// not answer in time.
+    /// [`AuthError::InvalidToken`] where claims and record disagree, [`AuthError::TenantSuspended`] where the tenant is,
+    /// [`AuthError::Unavailable`] where the store does not answer in time.
     pub async fn admit(&self, claims: &Claims) -> Result<Arc<Family>, AuthError> {
-        if let Some(family) = self.by_session.get(&claims.session_id) {
+        if let Some(family) = self.by_session.get(&claims.session_id).filter(|family| !family.is_suspended())
+        {
             family.check(claims)?;
             return Ok(family);
         }
@@ -161,10 +188,27 @@ impl Families {
         self.registry().revoke(family);
     }
 
+    /// Refuses a tenant's logins in this process from now on, without ending them: sockets learn of it at once.
+    pub fn suspend(&self, tenant: Uuid) {
+        self.registry().suspend(tenant);
+    }
+
+    /// Ends what [`Self::suspend`] began: logins are looked up again. Where the tenant was not suspended nothing can
+    /// be seen of it.
+    pub fn resume(&self, tenant: Uuid) {
+        self.registry().resume(tenant);
+    }
+
+    /// Ends all of a tenant's families that are known here, for good: the tenant is gone. Others are looked up, and
+    /// not found.
+    pub fn remove_tenant(&self, tenant: Uuid) {
+        self.registry().remove_tenant(tenant);
+    }
+
     /// The live family behind claims, from the source.
     async fn look_up(&self, claims: &Claims) -> Result<Arc<Family>, AuthError> {
         for _ in 0..LOOKUPS {
-            let generation = self.registry().generation;
+            let generation = self.registry().begin_lookup(claims.tenant_id)?;
             let lookup = self.source.family_of(claims.tenant_id, claims.session_id);
             let record = match tokio::time::timeout(SOURCE_DEADLINE, lookup).await {
                 Ok(Ok(record)) => record.ok_or(AuthError::TokenRevoked)?,
@@ -183,6 +227,7 @@ impl Families {
             match self.registry().intern(record, generation, &self.clock) {
                 Interned::Live(family) => return Ok(family),
                 Interned::Revoked => return Err(AuthError::TokenRevoked),
+                Interned::Suspended => return Err(AuthError::TenantSuspended),
                 Interned::Outdated => {}
             }
         }
@@ -191,69 +236,6 @@ impl Families {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One [`Family`] per id, whatever number of auth sessions and sockets share it.
-#[derive(Default)]
-struct Registry {
-    families: HashMap<Uuid, Weak<Family>>,
-    sweep_at: usize,
-    revoked: HashSet<Uuid>,
-    revoked_order: VecDeque<Uuid>,
-    /// How many rechecks have begun. A record read before one may say what that one would have found out.
-    generation: u64,
-}
-
-/// What became of a record that was read.
-enum Interned {
-    Live(Arc<Family>),
-    /// The family was revoked since.
-    Revoked,
-    /// A recheck began since: read again.
-    Outdated,
-}
-
-impl Registry {
-    /// The family of `record`, which was read when `generation` was the newest.
-    fn intern(&mut self, record: FamilyRecord, generation: u64, clock: &Arc<dyn Clock>) -> Interned {
-        if self.revoked.contains(&record.family) {
-            return Interned::Revoked;
-        }
-        if self.generation != generation {
-            return Interned::Outdated;
-        }
-        if let Some(known) = self.families.get(&record.family).and_then(Weak::upgrade) {
-            return Interned::Live(known);
-        }
-        if self.families.len() >= self.sweep_at {
-            self.families.retain(|_, family| family.strong_count() > 0);
-            self.sweep_at = (self.families.len() * 2).max(1024);
-        }
-        let family = Arc::new(Family {
-            id: record.family,
-            user_id: record.user_id,
-            tenant_id: record.tenant_id,
-            ends_at: record.ends_at,
-            revoked: CancellationToken::new(),
-            clock: Arc::clone(clock),
-        });
-        self.families.insert(record.family, Arc::downgrade(&family));
-        Interned::Live(family)
-    }
-
-    fn revoke(&mut self, family: Uuid) {
-        if self.revoked.insert(family) {
-            self.revoked_order.push_back(family);
-            if self.revoked_order.len() > REMEMBERED_REVOCATIONS
-                && let Some(oldest) = self.revoked_order.pop_front()
-            {
-                self.revoked.remove(&oldest);
-            }
-        }
-        if let Some(known) = self.families.remove(&family).and_then(|known| known.upgrade()) {
-            known.revoked.cancel();
-        }
     }
 }
 
@@ -305,6 +287,7 @@ mod tests {
             tenant_id: Uuid::from_u128(4),
             ends_at: 1000,
             revoked: false,
+            tenant: TenantState::Active,
         }
     }
 
@@ -364,6 +347,53 @@ mod tests {
         let family = families.admit(&claims()).await.unwrap();
         clock.advance(900);
         assert_eq!(family.ended().await, FamilyEnd::Expired);
+        assert_eq!(families.admit(&claims()).await.unwrap_err(), AuthError::TokenRevoked);
+    }
+
+    #[tokio::test]
+    async fn a_suspension_refuses_from_memory_and_wakes_who_waits_and_its_end_brings_the_login_back() {
+        let (families, source, _) = index(Some(record()));
+        let family = families.admit(&claims()).await.unwrap();
+        let waiting = tokio::spawn({
+            let family = Arc::clone(&family);
+            async move { family.ended().await }
+        });
+        families.suspend(Uuid::from_u128(4));
+        assert_eq!(waiting.await.unwrap(), FamilyEnd::Suspended);
+        for _ in 0..3 {
+            assert_eq!(families.admit(&claims()).await.unwrap_err(), AuthError::TenantSuspended);
+        }
+        assert_eq!(source.reads.load(Ordering::SeqCst), 1, "the store is not asked for each request");
+        families.resume(Uuid::from_u128(4));
+        let again = families.admit(&claims()).await.unwrap();
+        assert!(again.is_live() && !family.is_live(), "sockets that were closed stay closed");
+        families.admit(&claims()).await.unwrap();
+        assert_eq!(source.reads.load(Ordering::SeqCst), 2);
+        families.revoke(again.id());
+        assert_eq!(families.admit(&claims()).await.unwrap_err(), AuthError::TokenRevoked);
+    }
+
+    #[tokio::test]
+    async fn what_the_store_says_is_suspended_is_refused_until_it_says_otherwise() {
+        let suspended = FamilyRecord { tenant: TenantState::Suspended, ..record() };
+        let (families, source, _) = index(Some(suspended));
+        for _ in 0..3 {
+            assert_eq!(families.admit(&claims()).await.unwrap_err(), AuthError::TenantSuspended);
+        }
+        assert_eq!(source.reads.load(Ordering::SeqCst), 1);
+        *source.record.lock().unwrap() = Some(record());
+        families.resume(Uuid::from_u128(4));
+        families.admit(&claims()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_is_gone_ends_what_is_known_and_what_is_not() {
+        let (families, source, _) = index(Some(record()));
+        let family = families.admit(&claims()).await.unwrap();
+        *source.record.lock().unwrap() = None;
+        families.suspend(Uuid::from_u128(4));
+        families.remove_tenant(Uuid::from_u128(4));
+        assert!(!family.is_live());
         assert_eq!(families.admit(&claims()).await.unwrap_err(), AuthError::TokenRevoked);
     }
 }

@@ -13,6 +13,7 @@ mod clock;
 mod entropy;
 mod error;
 mod family;
+mod generated;
 mod identity;
 mod key_set;
 mod keys;
@@ -29,8 +30,9 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::AuthError;
 pub use family::{
-    Families, Family, FamilyEnd, FamilyRecord, FamilySource, Recheck, RecheckError, SourceError,
+    Families, Family, FamilyEnd, FamilyRecord, FamilySource, Recheck, RecheckError, SourceError, TenantState,
 };
+pub use generated::generate_password;
 pub use identity::Identity;
 pub use key_set::{
     KeyAlgorithm, KeyFileError, KeyPair, KeyRotation, KeySet, KeySetError, KeySetFile, KeyState, Stamp,

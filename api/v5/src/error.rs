@@ -23,6 +23,9 @@ pub(crate) enum ApiError {
     /// Login with an unknown address or a wrong password; which of them is not told.
     #[error("the e-mail address or the password is wrong")]
     InvalidCredentials,
+    /// The caller does not know their own password.
+    #[error("that is not your current password")]
+    WrongPassword,
     /// The caller may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -47,6 +50,9 @@ pub(crate) enum ApiError {
     /// The workspace is still being copied.
     #[error("the workspace is still being copied; try again when its status is active")]
     Forking,
+    /// The tenant would be left without an owner who can log in.
+    #[error("a tenant must keep an owner who can log in: make another member an owner first")]
+    LastOwner,
     /// The object has changed since the version the client knows.
     #[error("the object has changed in the meantime")]
     VersionMismatch,
@@ -103,8 +109,10 @@ impl ApiError {
             Self::Auth(AuthError::InvalidToken) => ErrorCode::InvalidToken,
             Self::Auth(AuthError::TokenExpired) => ErrorCode::TokenExpired,
             Self::Auth(AuthError::TokenRevoked) => ErrorCode::TokenRevoked,
+            Self::Auth(AuthError::TenantSuspended) => ErrorCode::TenantSuspended,
             Self::Auth(AuthError::Unavailable) | Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
+            Self::WrongPassword => ErrorCode::WrongPassword,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::NotFound => ErrorCode::NotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
@@ -112,6 +120,7 @@ impl ApiError {
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
             Self::Taken | Self::Forking | Self::Conflict(_) => ErrorCode::Conflict,
+            Self::LastOwner => ErrorCode::LastOwner,
             Self::LimitReached(_) => ErrorCode::LimitReached,
             Self::PluginRefused(_) => ErrorCode::PluginRefused,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
@@ -131,14 +140,17 @@ impl ApiError {
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::WrongPassword | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::Taken | Self::Forking | Self::Conflict(_) | Self::LimitReached(_) => {
-                StatusCode::CONFLICT
-            }
+            Self::EmailTaken
+            | Self::Taken
+            | Self::Forking
+            | Self::LastOwner
+            | Self::Conflict(_)
+            | Self::LimitReached(_) => StatusCode::CONFLICT,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -209,6 +221,8 @@ impl From<UpdateError> for ApiError {
             UpdateError::Taken => Self::Taken,
             UpdateError::Forking => Self::Forking,
             error @ UpdateError::LimitReached { .. } => Self::LimitReached(error.to_string()),
+            UpdateError::LastOwner => Self::LastOwner,
+            UpdateError::NotAllowed => Self::Forbidden("your role does not allow this"),
             // Only files have contents; their handlers upload anew.
             error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
             UpdateError::Store(error) => error.into(),

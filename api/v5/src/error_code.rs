@@ -42,6 +42,8 @@ codes! {
     OriginNotAllowed: "ORIGIN_NOT_ALLOWED";
     /// 403: the tenant is suspended.
     TenantSuspended: "TENANT_SUSPENDED";
+    /// 403: the caller's current password is another one.
+    WrongPassword: "WRONG_PASSWORD";
     /// 404: no such path, or no such object for this caller.
     NotFound: "NOT_FOUND";
     /// 405: see the `Allow` header.

@@ -16,6 +16,7 @@ mod handlers;
 mod metrics;
 mod openapi;
 mod plugins;
+pub mod rules;
 mod state;
 mod validate;
 
@@ -36,7 +37,9 @@ pub use state::{ApiState, ForkPlaces};
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{audit, auth, health, plugins as plugin_operations, session_life, session_state, sessions};
+use handlers::{
+    account, audit, auth, health, plugins as plugin_operations, session_life, session_state, sessions, users,
+};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -52,6 +55,8 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
         .merge(session_life::routes())
         .merge(session_state::routes())
         .merge(sessions::routes())
+        .merge(account::routes())
+        .merge(users::routes())
 }
 
 /// The whole API, with the paths as clients see them.

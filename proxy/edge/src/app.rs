@@ -4,7 +4,7 @@ use crate::adapters::{Api, AuditedSockets, HostTrials, Ready, StoredWorkspaces, 
 use crate::audit::Audit;
 use crate::audit_key::AuditKey;
 use crate::cli::say;
-use crate::feed::Feed;
+use crate::feed::{Feed, OnGone};
 use crate::keys::{TokenSigning, token_signing};
 use crate::log;
 use crate::running::TerminalsAndSockets;
@@ -164,7 +164,13 @@ impl App {
             terminals: terminals.clone(),
             sockets: WorkspaceEnds::default(),
         };
-        let feed = Feed::new(store, keys, Arc::clone(&families), Arc::new(running.clone()));
+        let gone: OnGone = {
+            let terminals = terminals.clone();
+            Box::new(move |tenant, user| {
+                terminals.close_people(tenant, user);
+            })
+        };
+        let feed = Feed::new(store, keys, Arc::clone(&families), Arc::new(running.clone()), gone);
         background.spawn(feed.follow());
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
@@ -324,7 +330,10 @@ fn launcher(config: &TerminalConfig) -> Option<PathBuf> {
     Some(PathBuf::from("/proc/self/exe"))
 }
 
-fn password_hasher(config: &AuthConfig, entropy: &Arc<dyn Entropy>) -> anyhow::Result<PasswordHasher> {
+pub(crate) fn password_hasher(
+    config: &AuthConfig,
+    entropy: &Arc<dyn Entropy>,
+) -> anyhow::Result<PasswordHasher> {
     let settings = PasswordSettings {
         memory_kib: config.password.memory_kib,
         iterations: config.password.iterations,

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::keys::KeysArgs;
-use crate::store::{AuditArgs, StoreArgs};
+use crate::store::{AuditArgs, StoreArgs, TenantArgs, UserArgs};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -45,6 +45,14 @@ pub(crate) enum Command {
     ///
     /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.
     Store(StoreArgs),
+    /// Add, list and show users, keep them out and let them in, set their passwords. Works while the edge runs.
+    ///
+    /// Exits 0; 1 if there is no such user, or it was refused; 2 if it could not be carried out.
+    User(UserArgs),
+    /// List, show, suspend, resume, export and remove tenants. Works while the edge runs.
+    ///
+    /// Exits 0; 1 if there is no such tenant, or it was refused; 2 if it could not be carried out.
+    Tenant(TenantArgs),
     /// Confine this process to a workspace and become a shell (the edge starts terminals with it).
     #[command(name = coditect_terminal::LAUNCH_SUBCOMMAND, hide = true)]
     LaunchShell {
@@ -69,6 +77,12 @@ pub(crate) fn say(line: &str) {
 /// Writes a line to standard error.
 pub(crate) fn complain(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Asks a person at a terminal something, on standard error, and stays in the line.
+pub(crate) fn ask_on_terminal(question: &str) {
+    let mut out = std::io::stderr().lock();
+    drop(out.write_all(question.as_bytes()).and_then(|()| out.flush()));
 }
 
 /// An error with its causes in one line; a cause that an error's own text tells is not told again.

@@ -1,8 +1,9 @@
 //! What other replicas changed: the store's change feed, acted upon here.
 //!
-//! A token family that was revoked elsewhere ends here as soon as the feed tells, sockets included, and so does what runs
-//! in a workspace that was paused or removed elsewhere. Where the feed cannot tell exactly (after an absence, or by a kind
-//! this version does not know), everything is looked up again.
+//! A token family that was revoked elsewhere ends here as soon as the feed tells, sockets included; so do all of a tenant
+//! that is suspended or gone, the terminals of whoever is gone, and what runs in a workspace that was paused or removed
+//! elsewhere. Where the feed cannot tell exactly (after an absence, or by a kind this version does not know), everything
+//! is looked up again.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use coditect_store::changes::{Change, Followed, Follower};
 use coditect_store::{Keyspace, Store, StoreError};
 use std::sync::Arc;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 /// The pause after a failure; it doubles with each one more.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -19,12 +21,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// within a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Told of a tenant, or one of its users, that is gone.
+pub(crate) type OnGone = Box<dyn Fn(Uuid, Option<Uuid>) + Send + Sync>;
+
 /// This replica's follower of the feed.
 pub(crate) struct Feed {
     store: Store,
     keys: Keyspace,
     families: Arc<Families>,
     running: Arc<dyn Running>,
+    gone: OnGone,
     /// Whether everything is to be looked up again, since changes may have been missed.
     missed: bool,
     pause: Duration,
@@ -36,9 +42,10 @@ impl Feed {
         keys: Keyspace,
         families: Arc<Families>,
         running: Arc<dyn Running>,
+        gone: OnGone,
     ) -> Self {
         // Families may be admitted before the follower has its place.
-        Self { store, keys, families, running, missed: true, pause: FIRST_PAUSE }
+        Self { store, keys, families, running, gone, missed: true, pause: FIRST_PAUSE }
     }
 
     /// Follows until it is dropped or the store is closed.
@@ -104,16 +111,24 @@ impl Feed {
             match recorded.change {
                 Change::FamilyRevoked { family, .. } => self.families.revoke(family),
                 Change::UserRevoked { tenant, user } => self.recheck(Recheck::User { tenant, user }).await,
-                Change::TenantSuspended { tenant } => self.recheck(Recheck::Tenant(tenant)).await,
                 Change::WorkspaceEnded { tenant, workspace } => {
                     if let Err(error) = self.running.recheck(tenant, workspace).await {
                         tracing::warn!(%error, "a workspace that ended elsewhere: trying again");
                         self.missed = true;
                     }
                 }
+                Change::TenantSuspended { tenant } => self.families.suspend(tenant),
+                Change::TenantResumed { tenant } => self.families.resume(tenant),
+                Change::TenantRemoved { tenant } => {
+                    self.families.remove_tenant(tenant);
+                    (self.gone)(tenant, None);
+                }
+                Change::UserRemoved { tenant, user } => {
+                    (self.gone)(tenant, Some(user));
+                    self.recheck(Recheck::User { tenant, user }).await;
+                }
                 // Nothing is cached of these.
-                Change::TenantResumed { .. }
-                | Change::ConfigurationChanged
+                Change::ConfigurationChanged
                 | Change::PluginActivated { .. }
                 | Change::PluginDeactivated { .. } => {}
                 _ => self.missed = true,
@@ -155,7 +170,8 @@ mod tests {
 
     use async_trait::async_trait;
     use coditect_auth::{
-        Claims, Family, FamilyRecord, FamilySource, ManualClock, SeededEntropy, SourceError,
+        Claims, Family, FamilyEnd, FamilyRecord, FamilySource, ManualClock, SeededEntropy, SourceError,
+        TenantState,
     };
     use coditect_store::{Embedded, EmbeddedOptions, RetryPolicy, SystemMonotonicClock, changes};
     use serde_json::json;
@@ -186,6 +202,7 @@ mod tests {
                 tenant_id: TENANT,
                 ends_at: 1000,
                 revoked: *revoked,
+                tenant: TenantState::Active,
             }))
         }
 
@@ -249,6 +266,8 @@ mod tests {
         source: Arc<Source>,
         families: Arc<Families>,
         workspaces: Arc<Workspaces>,
+        /// Who was said to be gone.
+        told: tokio::sync::mpsc::UnboundedReceiver<(Uuid, Option<Uuid>)>,
         following: tokio::task::JoinHandle<()>,
     }
 
@@ -262,9 +281,12 @@ mod tests {
             let source = Arc::new(Source::default());
             let families = Arc::new(Families::new(source.clone(), Arc::new(ManualClock::new(1))));
             let workspaces = Arc::new(Workspaces::default());
-            let feed = Feed::new(store.clone(), keys.clone(), Arc::clone(&families), workspaces.clone());
+            let (gone, told) = tokio::sync::mpsc::unbounded_channel();
+            let gone: OnGone = Box::new(move |tenant, user| gone.send((tenant, user)).unwrap());
+            let feed =
+                Feed::new(store.clone(), keys.clone(), Arc::clone(&families), workspaces.clone(), gone);
             let following = tokio::spawn(feed.follow());
-            Self { _directory: directory, store, keys, source, families, workspaces, following }
+            Self { _directory: directory, store, keys, source, families, workspaces, told, following }
         }
 
         async fn login(&self, number: u128) -> Arc<Family> {
@@ -339,7 +361,7 @@ mod tests {
         let r = Rig::start();
         let changes = [
             Change::UserRevoked { tenant: TENANT, user: USER },
-            Change::TenantSuspended { tenant: TENANT },
+            Change::UserRemoved { tenant: TENANT, user: USER },
             Change::Unknown,
         ];
         let spared = r.login(50).await;
@@ -350,6 +372,29 @@ mod tests {
             ends(&family).await;
         }
         assert!(spared.is_live());
+        r.following.abort();
+    }
+
+    #[tokio::test]
+    async fn a_suspension_ends_sockets_and_not_logins_and_a_removal_ends_all() {
+        let mut r = Rig::start();
+        // Once this has ended, the feed is followed.
+        let first = r.login(59).await;
+        while first.is_live() {
+            r.tell(Change::FamilyRevoked { tenant: TENANT, family: first.id() }).await;
+        }
+        let before = r.login(60).await;
+        r.tell(Change::TenantSuspended { tenant: TENANT }).await;
+        let ended = timeout(Duration::from_secs(1), before.ended()).await;
+        assert_eq!(ended.expect("it did not end within 1 s"), FamilyEnd::Suspended);
+        r.tell(Change::TenantResumed { tenant: TENANT }).await;
+        r.tell(Change::UserRemoved { tenant: TENANT, user: USER }).await;
+        assert_eq!(r.told.recv().await, Some((TENANT, Some(USER))));
+        let again = r.login(60).await;
+        assert!(again.is_live(), "the same login");
+        r.tell(Change::TenantRemoved { tenant: TENANT }).await;
+        ends(&again).await;
+        assert_eq!(r.told.recv().await, Some((TENANT, None)));
         r.following.abort();
     }
 
@@ -376,7 +421,8 @@ mod tests {
         let store = Store::new(Arc::new(backend), Arc::new(SeededEntropy::new(1)));
         let source = Arc::new(Source::default());
         let families = Arc::new(Families::new(source, Arc::new(ManualClock::new(1))));
-        let mut feed = Feed::new(store, Keyspace::new("test"), families, Arc::new(Workspaces::default()));
+        let running = Arc::new(Workspaces::default());
+        let mut feed = Feed::new(store, Keyspace::new("test"), families, running, Box::new(|_, _| ()));
         let longest = (0..20).map(|_| feed.longer_pause()).max().unwrap();
         assert!(longest < Duration::from_secs(1), "{longest:?}");
     }

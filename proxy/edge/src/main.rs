@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Some(cli::Command::Audit(args)) => Ok(store::run_audit(cli.config.as_deref(), args)),
         Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
         Some(cli::Command::Keys(args)) => Ok(keys::run(cli.config.as_deref(), &args)),
+        Some(cli::Command::User(args)) => Ok(store::run_user(cli.config.as_deref(), args)),
+        Some(cli::Command::Tenant(args)) => Ok(store::run_tenant(cli.config.as_deref(), args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {
             Err(coditect_terminal::launch(&workspace, &shell).into())
         }

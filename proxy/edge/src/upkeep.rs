@@ -1,5 +1,6 @@
 //! What keeps the store small and settled, now and then: blobs nobody needs, abandoned uploads and old changes are
-//! removed; copies and removals of workspaces that a crash cut off are brought to their end.
+//! removed; copies and removals of workspaces that a crash cut off are brought to their end, and so are removals of
+//! tenants and users, at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,19 +38,33 @@ impl Upkeep {
 
     /// Works until it is dropped or the store is closed.
     pub(crate) async fn run(mut self) {
+        // What a process that ended has left half removed.
+        let mut done = self.removals().await;
         loop {
-            sleep(self.pause()).await;
-            match self.round().await {
+            match done {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the store's upkeep failed; it is tried again in its time")
                 }
             }
+            let removals = self.repositories.removals();
+            let begun = tokio::select! {
+                () = sleep(self.pause()) => false,
+                () = removals.begun() => true,
+            };
+            done = if begun { self.removals().await } else { self.round().await };
         }
     }
 
+    async fn removals(&self) -> Result<(), StoreError> {
+        let left = self.repositories.removals().run_all(self.clock.now_millis()).await?;
+        tracing::debug!(left, "removals of tenants and users");
+        Ok(())
+    }
+
     async fn round(&mut self) -> Result<(), StoreError> {
+        self.removals().await?;
         self.settle_workspaces().await?;
         loop {
             let done = self.collector.collect(self.clock.now_millis()).await?;

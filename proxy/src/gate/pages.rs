@@ -38,6 +38,7 @@ pub(super) fn refused(status: StatusCode, code: &str) -> Reply {
         }
         "INVALID_TOKEN" => ("This link is not valid", "Open the workspace from the console."),
         "NOT_FOUND" => ("No such workspace", "It does not exist, or it is not yours."),
+        "TENANT_SUSPENDED" => ("This account is suspended", "Ask whoever runs this service."),
         "UNAVAILABLE" => ("Try again in a moment", "Your sign-in could not be checked just now."),
         _ => ("This was refused", "Open the workspace from the console."),
     };

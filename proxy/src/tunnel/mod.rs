@@ -162,7 +162,9 @@ fn reason(outcome: Outcome, family: Option<FamilyEnd>) -> &'static str {
         Outcome::ClientClosed => "client_closed",
         Outcome::UpstreamClosed => "upstream_closed",
         Outcome::SignedOut if family == Some(FamilyEnd::Expired) => "expired",
+        Outcome::SignedOut if family == Some(FamilyEnd::Suspended) => "suspended",
         Outcome::SignedOut => "revoked",
+        Outcome::WorkspaceEnded => "workspace_ended",
         Outcome::Drained => "drained",
         Outcome::ClientSilent
         | Outcome::UpstreamSilent

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use coditect_auth::{
     Claims, Families, FamilyRecord, FamilySource, Identity, ManualClock, SourceError, SystemEntropy,
+    TenantState,
 };
 use coditect_config::{Sandbox, TerminalConfig};
 use coditect_terminal::{LookupError, TerminalService, Timings, WorkspaceLookup};
@@ -58,7 +59,14 @@ impl FamilySource for Logins {
     async fn family_of(&self, tenant: Uuid, session: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
         let user_id = Uuid::from_u128(u128::from(session.as_u64_pair().1));
         let ends_at = NOW + FAMILY_SECONDS;
-        Ok(Some(FamilyRecord { family: session, user_id, tenant_id: tenant, ends_at, revoked: false }))
+        Ok(Some(FamilyRecord {
+            family: session,
+            user_id,
+            tenant_id: tenant,
+            ends_at,
+            revoked: false,
+            tenant: TenantState::Active,
+        }))
     }
 
     async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<FamilyRecord>, SourceError> {

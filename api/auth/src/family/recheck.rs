@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Families, Family, Registry, SOURCE_DEADLINE};
+use super::{Families, Family, Registry, SOURCE_DEADLINE, TenantState};
 
 /// How many lookups run at a time.
 const RECHECKED_AT_ONCE: usize = 32;
@@ -49,7 +49,7 @@ impl Recheck {
 
 impl Families {
     /// Looks up families that count as alive here, and ends those that ended elsewhere. An admission that reads its
-    /// record meanwhile reads it again. Returns how many ended.
+    /// record meanwhile reads it again. Returns how many ended, those of suspended tenants included.
     ///
     /// Cancel safe: what was found is in force at once.
     ///
@@ -73,12 +73,17 @@ impl Families {
             }
             let Some(looked_up) = lookups.join_next().await else { break };
             match looked_up {
-                Ok((family, Ok(Ok(record)))) => {
-                    if record.is_none_or(|record| record.revoked) {
+                Ok((family, Ok(Ok(record)))) => match record {
+                    Some(record) if !record.revoked && record.tenant == TenantState::Active => {}
+                    Some(record) if !record.revoked => {
+                        self.suspend(record.tenant_id);
+                        ended += 1;
+                    }
+                    _ => {
                         self.revoke(family);
                         ended += 1;
                     }
-                }
+                },
                 Ok((family, Ok(Err(error)))) => {
                     tracing::warn!(%family, error = &error as &dyn std::error::Error, "family lookup failed");
                     failed += 1;
@@ -94,6 +99,7 @@ impl Registry {
     /// The families concerned, by tenant. Records read before this moment count as outdated from now on.
     fn begin_recheck(&mut self, which: Recheck) -> Vec<(Uuid, Uuid)> {
         self.generation += 1;
+        self.forget_suspensions();
         self.families
             .values()
             .filter_map(std::sync::Weak::upgrade)
@@ -112,7 +118,7 @@ mod tests {
     use async_trait::async_trait;
     use tokio::sync::Semaphore;
 
-    use super::super::{FamilyEnd, FamilyRecord, FamilySource, SourceError};
+    use super::super::{FamilyEnd, FamilyRecord, FamilySource, SourceError, TenantState};
     use super::*;
     use crate::{AuthError, AuthSession, Claims, ManualClock};
 
@@ -158,6 +164,7 @@ mod tests {
             tenant_id: Uuid::from_u128(200 + number % 2),
             ends_at: 1000,
             revoked: false,
+            tenant: TenantState::Active,
         }
     }
 
@@ -240,5 +247,25 @@ mod tests {
         assert_eq!(families.recheck(Recheck::All).await, Ok(0), "the family is not known here yet");
         source.answers.add_permits(10);
         assert_eq!(admitting.await.unwrap(), Err(AuthError::TokenRevoked));
+    }
+
+    #[tokio::test]
+    async fn a_suspension_or_its_end_that_was_missed_is_found_out() {
+        let (families, source) = index(4, 1000);
+        let mut live = Vec::new();
+        for number in 0..4 {
+            live.push(families.admit(&claims(number)).await.unwrap());
+        }
+        let set = |state| {
+            source.records.lock().unwrap().iter_mut().step_by(2).for_each(|record| record.tenant = state);
+        };
+        set(TenantState::Suspended);
+        assert_eq!(families.recheck(Recheck::All).await, Ok(2));
+        assert_eq!(live[0].ended().await, FamilyEnd::Suspended);
+        assert_eq!(families.admit(&claims(2)).await.unwrap_err(), AuthError::TenantSuspended);
+        assert!(live[1].is_live() && live[3].is_live());
+        set(TenantState::Active);
+        assert_eq!(families.recheck(Recheck::All).await, Ok(0));
+        families.admit(&claims(2)).await.unwrap();
     }
 }

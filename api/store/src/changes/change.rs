@@ -45,6 +45,18 @@ pub enum Change {
         /// The workspace.
         workspace: Uuid,
     },
+    /// A tenant is gone, with all its logins.
+    TenantRemoved {
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// A user is gone, with all their logins.
+    UserRemoved {
+        /// Whose tenant.
+        tenant: Uuid,
+        /// The user.
+        user: Uuid,
+    },
     /// Configuration that is in the store is another.
     ConfigurationChanged,
     /// A plugin's version was put to work, or back to work. It is a plugin of the tenant or of the operators.
@@ -134,6 +146,8 @@ mod tests {
             Change::TenantSuspended { tenant },
             Change::TenantResumed { tenant },
             Change::WorkspaceEnded { tenant, workspace: user },
+            Change::TenantRemoved { tenant },
+            Change::UserRemoved { tenant, user },
             Change::ConfigurationChanged,
             Change::PluginActivated { tenant: None, plugin: "p".into(), version: "1".into() },
             Change::PluginActivated { tenant: Some(tenant), plugin: "p".into(), version: "1".into() },

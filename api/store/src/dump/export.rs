@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::format::{Encoder, Header, Summary};
 use super::source::Rows;
 use super::{Progress, left_out};
+use crate::contract::Row;
 use crate::error::StoreError;
-use crate::keyspace::{KeySpan, Keyspace};
+use crate::keyspace::{GlobalFamily, KeySpan, Keyspace};
 use crate::store::Store;
 
 /// An export being made. It holds a page of rows and the blocks they fill, a few MiB.
@@ -18,7 +20,7 @@ pub struct Export {
     ready: VecDeque<Bytes>,
     /// The length of the root prefix.
     root: usize,
-    left_out: Vec<KeySpan>,
+    content: Content,
     progress: Progress,
     done: Option<Exported>,
 }
@@ -32,24 +34,67 @@ pub struct Exported {
     pub bytes: u64,
 }
 
+/// Which of the rows that are read go into the file.
+enum Content {
+    /// All but these.
+    Without(Vec<KeySpan>),
+    /// What is not in these families, and of these what names the tenant.
+    Tenant { indexes: [KeySpan; 2], named: Vec<u8> },
+}
+
+impl Content {
+    fn has(&self, row: &Row) -> bool {
+        match self {
+            Self::Without(left_out) => !left_out.iter().any(|span| span.contains(&row.key)),
+            Self::Tenant { indexes, named } => {
+                !indexes.iter().any(|span| span.contains(&row.key)) || row.value.starts_with(named)
+            }
+        }
+    }
+}
+
 impl Export {
     /// Starts to export everything under the key space's root; `now` is in Unix milliseconds.
     ///
     /// Where the backend can, all rows are of this moment ([`Store::long_snapshot`]); elsewhere a long export
     /// goes on in newer snapshots, and rows that belong together may be of different moments.
     pub fn start(store: &Store, keys: &Keyspace, now: i64) -> Result<Self, StoreError> {
-        let rows = Rows::of(store, keys.span())?;
+        Ok(Self::of(Rows::of(store, keys.span())?, Content::Without(left_out(keys)), keys, now))
+    }
+
+    /// Starts to export one tenant: what lies under its prefix and what names it in global indexes, so that an import
+    /// into an empty store makes one in which its members log in. Pods are left out: they belong to a cluster.
+    ///
+    /// Reads the indexes of all tenants, and the data of no other.
+    pub fn start_tenant(store: &Store, keys: &Keyspace, tenant: Uuid, now: i64) -> Result<Self, StoreError> {
+        let registry: Vec<u8> = keys.global(GlobalFamily::Tenants, &(tenant,)).into();
+        let after = [registry.as_slice(), &[0]].concat();
+        let indexes = [GlobalFamily::AuthSessionTenant, GlobalFamily::UsersByEmail];
+        let indexes = indexes.map(|family| keys.global_family(family));
+        let mut spans = vec![
+            keys.global_family(GlobalFamily::Identity),
+            KeySpan { begin: registry, end: after },
+            keys.tenant(tenant).all(),
+        ];
+        spans.extend(indexes.clone());
+        spans.sort_by(|a, b| a.begin.cmp(&b.begin));
+        // Both indexes' values begin with the tenant.
+        let named = foundationdb_tuple::pack(&(tenant,));
+        Ok(Self::of(Rows::of_spans(store, spans)?, Content::Tenant { indexes, named }, keys, now))
+    }
+
+    fn of(rows: Rows, content: Content, keys: &Keyspace, now: i64) -> Self {
         let header = Header { created_at: now, one_snapshot: rows.is_one_snapshot() };
         let (encoder, begin) = Encoder::start(header);
-        Ok(Self {
+        Self {
             rows,
             encoder: Some(encoder),
             ready: VecDeque::from([begin]),
             root: keys.root().len(),
-            left_out: left_out(keys),
+            content,
             progress: Progress::new("exporting"),
             done: None,
-        })
+        }
     }
 
     /// The next piece of the file; `None` at its end. Not cancel safe.
@@ -70,7 +115,7 @@ impl Export {
                 continue;
             };
             for row in page {
-                if self.left_out.iter().any(|span| span.contains(&row.key)) {
+                if !self.content.has(&row) {
                     continue;
                 }
                 let key = row.key.get(self.root..).unwrap_or_default();

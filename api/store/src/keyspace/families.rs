@@ -62,7 +62,7 @@ families! {
         UsersByEmail: "users_by_email", "repo/users.rs", "text e-mail (normalised)", "tuple (uuid tenant, uuid user)";
         AuthSessionTenant: "auth_session_tenant", "repo/auth_sessions.rs", "uuid auth session", "tuple (uuid tenant)";
         TicketsUsed: "tickets_used", "repo/tickets.rs", "int minute of its end, uuid ticket", "–";
-        Removals: "removals", "repo/removals.rs", "uuid tenant", "record Removal";
+        Removals: "removals", "repo/removals/", "uuid tenant, uuid user or zeros", "record Removal";
         SessionsUnsettled: "sessions_unsettled", "repo/sessions.rs", "uuid tenant, uuid session", "–";
         PodAllocations: "pod_allocations", "repo/pods.rs", "text pool, text pod", "record PodAllocation";
     }

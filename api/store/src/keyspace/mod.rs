@@ -160,6 +160,20 @@ impl TenantScope {
         self.id
     }
 
+    /// All of the tenant's keys.
+    pub(crate) fn all(&self) -> KeySpan {
+        let (begin, end) = self.space.range();
+        KeySpan { begin, end }
+    }
+
+    /// Every key of a family, also where the family is a single key.
+    pub(crate) fn family_span(&self, family: TenantFamily) -> KeySpan {
+        let begin = self.space.pack(&(family.name(),));
+        // No element of a key begins with 0xff.
+        let end = [begin.as_slice(), &[0xff]].concat();
+        KeySpan { begin, end }
+    }
+
     /// A key of a family.
     pub(crate) fn key<T: TuplePack>(&self, family: TenantFamily, rest: &T) -> Key {
         Key(self.space.subspace(&(family.name(),)).pack(rest))

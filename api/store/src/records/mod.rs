@@ -12,6 +12,7 @@ mod conversation;
 mod file;
 mod plugin;
 mod pod;
+mod removal;
 mod session;
 mod session_state;
 mod setting;
@@ -32,10 +33,11 @@ pub use self::plugin::{
     PluginVersion,
 };
 pub use self::pod::PodAllocation;
+pub use self::removal::Removal;
 pub use self::session::{Session, SessionStatus, SessionType};
 pub use self::session_state::{SessionState, StatePart};
 pub use self::setting::{Setting, SettingScope};
-pub use self::tenant::{Role, Tenant, User, UserStatus, normalise_email};
+pub use self::tenant::{Role, Tenant, TenantStatus, User, UserStatus, normalise_email};
 use crate::error::StoreError;
 
 /// The `version` of a record that was just made.
@@ -107,6 +109,9 @@ mod tests {
         Tenant {
             id: Uuid::from_u128(1),
             name: "Ann".into(),
+            status: TenantStatus::Active,
+            suspended_at: None,
+            reason: None,
             created_at: 2,
             updated_at: 3,
             version: FIRST_VERSION,
@@ -116,24 +121,33 @@ mod tests {
     #[test]
     fn the_stored_form_is_stable() {
         let bytes = tenant().encode().unwrap();
-        let expected = b"\x02{\"id\":\"00000000-0000-0000-0000-000000000001\",\"name\":\"Ann\",\
-            \"created_at\":2,\"updated_at\":3,\"version\":1}";
+        let expected = b"\x03{\"id\":\"00000000-0000-0000-0000-000000000001\",\"name\":\"Ann\",\
+            \"status\":\"active\",\"suspended_at\":null,\"reason\":null,\"created_at\":2,\"updated_at\":3,\"version\":1}";
         assert_eq!(bytes.as_ref(), expected.as_slice());
         assert_eq!(Tenant::decode(&bytes).unwrap(), tenant());
     }
 
     #[test]
     fn what_cannot_be_read_names_the_family_and_the_format() {
-        let error = Tenant::decode(b"\x03{}").unwrap_err().to_string();
+        let error = Tenant::decode(b"\x04{}").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the stored tenant record cannot be read: it has format 3, this program knows formats up to 2"
+            "the stored tenant record cannot be read: it has format 4, this program knows formats up to 3"
         );
         let error = Tenant::decode(b"\x00{}").unwrap_err().to_string();
         assert_eq!(error, "the stored tenant record cannot be read: there never was a format 0");
         assert!(Tenant::decode(b"").is_err());
-        assert!(Tenant::decode(b"\x02{\"id\":").is_err());
+        assert!(Tenant::decode(b"\x03{\"id\":").is_err());
         assert!(Tenant::decode(b"\x01[]").is_err());
+    }
+
+    #[test]
+    fn a_tenant_from_before_suspensions_is_active() {
+        let read = Tenant::decode(
+            b"\x02{\"id\":\"00000000-0000-0000-0000-000000000001\",\"name\":\"Ann\",\
+              \"created_at\":2,\"updated_at\":3,\"version\":1}",
+        );
+        assert_eq!(read.unwrap(), tenant());
     }
 
     /// The bytes are what the program wrote before its records had versions.

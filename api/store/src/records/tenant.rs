@@ -13,12 +13,29 @@ pub struct Tenant {
     pub id: Uuid,
     /// What people call it.
     pub name: String,
+    /// Whether its members may do anything.
+    pub status: TenantStatus,
+    /// Since when it is suspended, in Unix milliseconds.
+    pub suspended_at: Option<i64>,
+    /// Why, in an operator's words.
+    pub reason: Option<String>,
     /// Unix milliseconds.
     pub created_at: i64,
     /// Unix milliseconds.
     pub updated_at: i64,
     /// Counts the changes.
     pub version: u64,
+}
+
+/// Whether a tenant's members may do anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantStatus {
+    /// They may.
+    #[default]
+    Active,
+    /// They may not, until an operator lets them. Their data and logins stay.
+    Suspended,
 }
 
 /// What a user may do in the tenant.
@@ -73,7 +90,7 @@ pub struct User {
 
 impl Record for Tenant {
     const FAMILY: &'static str = "tenant";
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
 
     fn upgrade(from: u8, fields: &mut Map<String, Value>) -> Result<(), String> {
         match from {
@@ -81,6 +98,12 @@ impl Record for Tenant {
                 let created_at = fields.get("created_at").cloned().ok_or("missing field `created_at`")?;
                 fields.insert("updated_at".into(), created_at);
                 fields.insert("version".into(), FIRST_VERSION.into());
+                Ok(())
+            }
+            2 => {
+                fields.insert("status".into(), "active".into());
+                fields.insert("suspended_at".into(), Value::Null);
+                fields.insert("reason".into(), Value::Null);
                 Ok(())
             }
             _ => Err(format!("there never was a format {from}")),

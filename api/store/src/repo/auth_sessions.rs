@@ -2,16 +2,17 @@
 
 use async_trait::async_trait;
 use coditect_auth::{
-    AuthSession, FamilyRecord, FamilySource, RefreshVerdict, Rotation, SourceError, judge_refresh,
+    AuthSession, FamilyRecord, FamilySource, RefreshVerdict, Rotation, SourceError, TenantState,
+    judge_refresh,
 };
 use uuid::Uuid;
 
 use super::indexed::{IndexEntry, Indexed, insert, replace, unpack_value};
 use super::token_families::{load_family, revoke, sweep};
-use super::{Context, Repositories, load};
+use super::{Context, Repositories, UpdateError, load, removals};
 use crate::error::StoreError;
 use crate::keyspace::{Key, Keyspace, TenantScope};
-use crate::records::TokenFamily;
+use crate::records::{Tenant, TenantStatus, TokenFamily, User, UserStatus};
 use crate::store::RetryPolicy;
 use crate::transaction::Transaction;
 
@@ -41,6 +42,8 @@ pub enum Rotated {
     Revoked,
     /// The family had come to its end.
     Ended,
+    /// The tenant is suspended. The token was not used up: it is good once the tenant is resumed.
+    Suspended,
     /// There is no such auth session.
     NotFound,
 }
@@ -57,13 +60,21 @@ impl<'a> AuthSessions<'a> {
 
     /// Stores a login: its first auth session and its family. Also removes what is left of a few of the user's
     /// families that ended before `now` (Unix seconds).
-    pub async fn create(&self, session: &AuthSession, now: i64) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::NotAllowed`] if the user has been disabled or removed, or the tenant suspended or removed, since
+    /// the caller looked.
+    pub async fn create(&self, session: &AuthSession, now: i64) -> Result<(), UpdateError> {
         let keys = &self.context.keys;
         self.context
             .store
             .run(&self.context.idempotent, |transaction| async move {
+                if !may_log_in(&transaction, keys, session).await? {
+                    return Err(UpdateError::NotAllowed);
+                }
                 sweep(&transaction, keys, session, now).await?;
-                write_login(&transaction, keys, session).await
+                Ok(write_login(&transaction, keys, session).await?)
             })
             .await
     }
@@ -106,6 +117,9 @@ impl<'a> AuthSessions<'a> {
                 };
                 let session = load_session(&transaction, &scope, id).await?;
                 let mut family = load_family(&transaction, &scope, session.family).await?;
+                if tenant_state(&transaction, &scope).await? == Some(TenantState::Suspended) {
+                    return Ok(Rotated::Suspended);
+                }
                 let revoked = family.revoked_at.is_some();
                 match judge_refresh(&session, revoked, now, grace_seconds) {
                     RefreshVerdict::Rotate => {
@@ -149,28 +163,49 @@ impl<'a> AuthSessions<'a> {
 #[async_trait]
 impl FamilySource for Repositories {
     async fn family_of(&self, tenant: Uuid, auth_session: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
-        let family = self
-            .auth_sessions()
-            .family_of(tenant, auth_session)
-            .await
-            .map_err(|error| SourceError(Box::new(error)))?;
-        Ok(family.map(record))
+        let scope = &self.context.keys.tenant(tenant);
+        let found = self.context.run(|transaction| async move {
+            let session = load::<AuthSession>(&transaction, &scope.auth_session(auth_session)).await?;
+            let Some(session) = session else { return Ok(None) };
+            let family = load_family(&transaction, scope, session.family).await?;
+            Ok::<_, StoreError>(Some(record(family, tenant_state(&transaction, scope).await?)))
+        });
+        found.await.map_err(|error| SourceError(Box::new(error)))
     }
 
     async fn family(&self, tenant: Uuid, family: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
-        let family = self.auth_sessions().family(tenant, family).await;
-        Ok(family.map_err(|error| SourceError(Box::new(error)))?.map(record))
+        let scope = &self.context.keys.tenant(tenant);
+        let found = self.context.run(|transaction| async move {
+            let family = load::<TokenFamily>(&transaction, &scope.family(family)).await?;
+            let Some(family) = family else { return Ok(None) };
+            Ok::<_, StoreError>(Some(record(family, tenant_state(&transaction, scope).await?)))
+        });
+        found.await.map_err(|error| SourceError(Box::new(error)))
     }
 }
 
-fn record(family: TokenFamily) -> FamilyRecord {
+/// What the gate must know of a family. One whose tenant is gone counts as revoked.
+fn record(family: TokenFamily, tenant: Option<TenantState>) -> FamilyRecord {
     FamilyRecord {
         family: family.id,
         user_id: family.user_id,
         tenant_id: family.tenant_id,
         ends_at: family.ends_at,
-        revoked: family.revoked_at.is_some(),
+        revoked: family.revoked_at.is_some() || tenant.is_none(),
+        tenant: tenant.unwrap_or_default(),
     }
+}
+
+/// Whether a tenant may do anything; `None` if it is gone.
+async fn tenant_state(
+    transaction: &Transaction,
+    scope: &TenantScope,
+) -> Result<Option<TenantState>, StoreError> {
+    let tenant: Option<Tenant> = load(transaction, &scope.tenant()).await?;
+    Ok(tenant.map(|tenant| match tenant.status {
+        TenantStatus::Active => TenantState::Active,
+        TenantStatus::Suspended => TenantState::Suspended,
+    }))
 }
 
 impl Indexed for AuthSession {
@@ -189,6 +224,22 @@ impl Indexed for AuthSession {
     fn global_entries(&self, keys: &Keyspace, scope: &TenantScope) -> Vec<IndexEntry> {
         let tenant = foundationdb_tuple::pack(&(scope.id(),));
         vec![IndexEntry::unique(keys.auth_session_tenant(self.id), tenant)]
+    }
+}
+
+/// Whether nothing has come between a password that was right and the login.
+async fn may_log_in(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    session: &AuthSession,
+) -> Result<bool, StoreError> {
+    let scope = &keys.tenant(session.tenant_id);
+    if tenant_state(transaction, scope).await? == Some(TenantState::Suspended) {
+        return Ok(false);
+    }
+    match load::<User>(transaction, &scope.user(session.user_id)).await? {
+        Some(user) => Ok(user.status == UserStatus::Active),
+        None => Ok(!removals::is_leaving(transaction, keys, session.tenant_id, session.user_id).await?),
     }
 }
 

@@ -29,6 +29,12 @@ pub enum UpdateError {
     /// The tenant has no blob with the file's content: upload it anew.
     #[error("the content is not stored")]
     NoContent,
+    /// The tenant would be left without an owner who can log in.
+    #[error("a tenant must keep an owner who can log in")]
+    LastOwner,
+    /// Who asks for it may not do this, whatever it is done to.
+    #[error("the role does not allow this")]
+    NotAllowed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -9,12 +9,14 @@ mod error;
 mod file_copies;
 mod files;
 pub(crate) mod indexed;
+mod members;
 mod messages;
 mod page;
 pub(crate) mod plugin_activations;
 pub(crate) mod plugin_versions;
 pub(crate) mod plugins;
 mod pods;
+pub(crate) mod removals;
 mod session_accesses;
 mod session_forks;
 mod session_life;
@@ -30,6 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use coditect_auth::{Clock, Entropy};
+use tokio::sync::Notify;
 
 pub use self::agents::Agents;
 pub use self::audit::{Audit, AuditFilter, NewAuditEntry};
@@ -37,6 +40,7 @@ pub use self::auth_sessions::{AuthSessions, Client, Rotated};
 pub use self::conversations::Conversations;
 pub use self::error::UpdateError;
 pub use self::files::Files;
+pub use self::members::By;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
 pub use self::plugin_activations::{Activate, ActivePlugin, KEPT_ACTIVATIONS};
@@ -45,6 +49,7 @@ pub use self::plugin_versions::{
 };
 pub use self::plugins::{MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, PluginError, Plugins};
 pub use self::pods::Pods;
+pub use self::removals::{Removals, Removed, SETTLED_AFTER};
 pub use self::session_accesses::{ACCESS_INTERVAL, Accesses};
 pub use self::session_forks::Fork;
 pub use self::session_life::Unsettled;
@@ -76,13 +81,22 @@ pub(crate) struct Context {
     entropy: Arc<dyn Entropy>,
     /// For transactions whose second run changes nothing.
     idempotent: RetryPolicy,
+    /// Told when a removal begins, so that it is gone on with at once.
+    removal_began: Notify,
 }
 
 impl Repositories {
     /// Repositories over `store`, below the key space's root.
     pub fn new(store: Store, keys: Keyspace, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         Self {
-            context: Arc::new(Context { store, keys, clock, entropy, idempotent: RetryPolicy::idempotent() }),
+            context: Arc::new(Context {
+                store,
+                keys,
+                clock,
+                entropy,
+                idempotent: RetryPolicy::idempotent(),
+                removal_began: Notify::new(),
+            }),
         }
     }
 
@@ -154,6 +168,11 @@ impl Repositories {
     /// Which workspace has which pod.
     pub fn pods(&self) -> Pods<'_> {
         Pods::new(&self.context)
+    }
+
+    /// Removals of whole tenants and users.
+    pub fn removals(&self) -> Removals<'_> {
+        Removals::new(&self.context)
     }
 
     /// The contents of files.

@@ -2,12 +2,13 @@
 
 use uuid::Uuid;
 
-use super::indexed::{IndexEntry, Indexed, Versioned};
+use super::indexed::{IndexEntry, Indexed, Versioned, change};
 use super::page::{load_all, page_keys};
 use super::{Context, Page, UpdateError, load};
+use crate::changes::{self, Change};
 use crate::error::StoreError;
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantScope};
-use crate::records::Tenant;
+use crate::records::{Tenant, TenantStatus};
 
 /// Tenants.
 pub struct Tenants<'a> {
@@ -41,6 +42,56 @@ impl<'a> Tenants<'a> {
                     .collect::<Result<Vec<_>, _>>()?;
                 let items = load_all(&transaction, ids.iter().map(|id| keys.tenant(*id).tenant())).await?;
                 Ok(Page { items, next: ids.last().copied().filter(|_| more) })
+            })
+            .await
+    }
+
+    /// Keeps a tenant's members from doing anything from `now` (Unix milliseconds) on, and returns it as it is now.
+    /// All replicas, this one too, learn of it by the change feed. A tenant that is suspended already keeps since
+    /// when and gets the new reason.
+    pub async fn suspend(&self, id: Uuid, reason: Option<&str>, now: i64) -> Result<Tenant, UpdateError> {
+        self.set_status(id, Change::TenantSuspended { tenant: id }, now, |tenant| {
+            tenant.status = TenantStatus::Suspended;
+            tenant.suspended_at = tenant.suspended_at.or(Some(now));
+            tenant.reason = reason.map(str::to_owned);
+        })
+        .await
+    }
+
+    /// Ends a suspension at `now` (Unix milliseconds): the same logins are good again.
+    pub async fn resume(&self, id: Uuid, now: i64) -> Result<Tenant, UpdateError> {
+        self.set_status(id, Change::TenantResumed { tenant: id }, now, |tenant| {
+            tenant.status = TenantStatus::Active;
+            tenant.suspended_at = None;
+            tenant.reason = None;
+        })
+        .await
+    }
+
+    /// Changes the status and tells of it, in one transaction. What is so already is not told again.
+    async fn set_status(
+        &self,
+        id: Uuid,
+        told: Change,
+        now: i64,
+        how: impl Fn(&mut Tenant) + Send + Sync,
+    ) -> Result<Tenant, UpdateError> {
+        let (keys, told, how) = (&self.context.keys, &told, &how);
+        let scope = &keys.tenant(id);
+        self.context
+            .once(|transaction| async move {
+                let old: Tenant = load(&transaction, &scope.tenant()).await?.ok_or(UpdateError::NotFound)?;
+                let new = change(&transaction, keys, scope, &old, |tenant| {
+                    how(tenant);
+                    if *tenant != old {
+                        tenant.updated_at = now;
+                    }
+                })
+                .await?;
+                if new.status != old.status {
+                    changes::append(&transaction, keys, now, told)?;
+                }
+                Ok(new)
             })
             .await
     }

@@ -8,7 +8,7 @@ use super::{AuthSessions, keys_in, load, save};
 use crate::changes::{self, Change};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
-use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
+use crate::keyspace::{Key, KeySpan, Keyspace, TenantFamily, TenantScope};
 use crate::records::TokenFamily;
 use crate::transaction::Transaction;
 
@@ -53,6 +53,17 @@ impl AuthSessions<'_> {
     /// Revokes all families of a user that live at `now` (Unix seconds), some in each transaction; returns
     /// those that were not revoked before. The caller must then also tell [`coditect_auth::Families`].
     pub async fn revoke_user(&self, tenant: Uuid, user: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
+        self.revoke_others(tenant, user, None, now).await
+    }
+
+    /// As [`Self::revoke_user`], but for one family, which goes on.
+    pub async fn revoke_others(
+        &self,
+        tenant: Uuid,
+        user: Uuid,
+        kept: Option<Uuid>,
+        now: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
         let keys = &self.context.keys;
         let scope = &keys.tenant(tenant);
         let index = &scope.branch(TenantFamily::FamiliesByUser, &(user,));
@@ -68,7 +79,7 @@ impl AuthSessions<'_> {
                     let entries =
                         keys_in(&transaction, page.clone(), REVOKED_FAMILIES, false, ReadMode::Serializable)
                             .await?;
-                    let families = revoke_all(&transaction, keys, scope, &entries, now).await?;
+                    let families = revoke_all(&transaction, keys, scope, &entries, kept, now).await?;
                     Ok::<_, StoreError>((entries, families))
                 })
                 .await?;
@@ -126,11 +137,15 @@ async fn revoke_all(
     keys: &Keyspace,
     scope: &TenantScope,
     entries: &[Vec<u8>],
+    kept: Option<Uuid>,
     now: i64,
 ) -> Result<Vec<Uuid>, StoreError> {
     let mut revoked = Vec::new();
     for entry in entries {
         let (_, _, id): (Uuid, i64, Uuid) = scope.unpack(TenantFamily::FamiliesByUser, entry)?;
+        if kept == Some(id) {
+            continue;
+        }
         let mut family = load_family(transaction, scope, id).await?;
         if family.revoked_at.is_none() {
             revoke(transaction, keys, &mut family, now)?;
@@ -154,12 +169,25 @@ pub(super) async fn sweep(
     if span.begin >= span.end {
         return Ok(());
     }
+    sweep_span(transaction, keys, &scope, span).await.map(drop)
+}
+
+/// Removes what is left of a few families that nothing can revive, first those that ended first: of a part of a user's
+/// in the index by user. Returns how many keys went; 0 if there are none.
+pub(super) async fn sweep_span(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    scope: &TenantScope,
+    span: KeySpan,
+) -> Result<u64, StoreError> {
+    let mut swept = 0;
     let ended = keys_in(transaction, span, SWEPT_FAMILIES, false, ReadMode::Snapshot).await?;
     for entry in ended {
         let (_, _, family): (Uuid, i64, Uuid) = scope.unpack(TenantFamily::FamiliesByUser, &entry)?;
         let members = scope.span(TenantFamily::AuthSessionsByFamily, &(family,));
         let members = keys_in(transaction, members, SWEPT_AUTH_SESSIONS, false, ReadMode::Snapshot).await?;
         let all = members.len() < SWEPT_AUTH_SESSIONS;
+        swept += members.len() as u64 + 1;
         for member in members {
             let (_, id): (Uuid, Uuid) = scope.unpack(TenantFamily::AuthSessionsByFamily, &member)?;
             transaction.clear(member)?;
@@ -171,5 +199,5 @@ pub(super) async fn sweep(
             transaction.clear(entry)?;
         }
     }
-    Ok(())
+    Ok(swept)
 }

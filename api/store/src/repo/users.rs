@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use super::indexed::{IndexEntry, Indexed, Versioned, insert, unpack_value};
 use super::page::id_page;
-use super::{AuthSessions, Context, Page, UpdateError, auth_sessions, load};
+use super::{Context, Page, UpdateError, auth_sessions, load};
 use crate::error::{StoreError, TransactionError};
 use crate::keyspace::{Key, Keyspace, TenantFamily, TenantScope};
-use crate::records::{Tenant, User, UserStatus, normalise_email};
+use crate::records::{Tenant, User, normalise_email};
+use crate::transaction::Transaction;
 
 /// Everything a registration creates. The ids are fresh and refer to each other.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ impl TransactionError for RegistrationError {
 
 /// Users and their tenants.
 pub struct Users<'a> {
-    context: &'a Context,
+    pub(super) context: &'a Context,
 }
 
 impl<'a> Users<'a> {
@@ -60,38 +61,11 @@ impl<'a> Users<'a> {
     pub async fn register(&self, registration: &Registration) -> Result<(), RegistrationError> {
         let keys = &self.context.keys;
         let (user, tenant) = (&normalised(&registration.user), &registration.tenant);
-        let scope = &keys.tenant(tenant.id);
         self.context
             .once(|transaction| async move {
-                insert(&transaction, keys, scope, tenant)
-                    .await
-                    .map_err(|error| error.into_store_error("tenant"))?;
-                insert(&transaction, keys, scope, user).await.map_err(|error| match error {
-                    UpdateError::Taken => RegistrationError::EmailTaken,
-                    error => error.into_store_error("users").into(),
-                })?;
+                write_tenant(&transaction, keys, tenant, user).await?;
                 auth_sessions::write_login(&transaction, keys, &registration.auth_session).await?;
                 Ok(())
-            })
-            .await
-    }
-
-    /// Adds a member to the tenant that the user names. The e-mail is normalised here; the id must be fresh.
-    ///
-    /// # Errors
-    ///
-    /// [`UpdateError::NotFound`] if there is no such tenant, [`UpdateError::Taken`] if any user of any tenant
-    /// has the address.
-    pub async fn create(&self, user: &User) -> Result<(), UpdateError> {
-        let keys = &self.context.keys;
-        let user = &normalised(user);
-        let scope = &keys.tenant(user.tenant_id);
-        self.context
-            .run(|transaction| async move {
-                if transaction.get(scope.tenant()).await?.is_none() {
-                    return Err(UpdateError::NotFound);
-                }
-                insert(&transaction, keys, scope, user).await
             })
             .await
     }
@@ -165,54 +139,6 @@ impl<'a> Users<'a> {
         })
         .await
     }
-
-    /// Keeps a user from logging in and revokes the user's logins at `now` (Unix milliseconds). Returns the
-    /// user and the families revoked; the caller must then also tell [`coditect_auth::Families`] of these.
-    ///
-    /// The user is disabled first: if this fails later, calling it again goes on. A login that is being made
-    /// at this very moment may still succeed; it cannot be refreshed.
-    pub async fn disable(
-        &self,
-        tenant: Uuid,
-        user: Uuid,
-        expected: Option<u64>,
-        now: i64,
-    ) -> Result<(User, Vec<Uuid>), UpdateError> {
-        let disabled = self
-            .update(tenant, user, expected, |user| {
-                if user.status != UserStatus::Disabled {
-                    user.status = UserStatus::Disabled;
-                    user.updated_at = now;
-                }
-            })
-            .await?;
-        let families = self.revoke(tenant, user, now).await?;
-        Ok((disabled, families))
-    }
-
-    /// Removes a user, whose address is then free, and revokes the user's logins; see [`Self::disable`]. What
-    /// the user owns (workspaces, conversations, settings) stays: remove it before.
-    pub async fn delete(
-        &self,
-        tenant: Uuid,
-        user: Uuid,
-        expected: Option<u64>,
-        now: i64,
-    ) -> Result<Vec<Uuid>, UpdateError> {
-        let scope = self.context.keys.tenant(tenant);
-        let removed = self.context.remove::<User>(&scope, &scope.user(user), expected, |_| true).await;
-        // Where the user is gone already, an earlier call may have failed just here.
-        if matches!(removed, Ok(_) | Err(UpdateError::NotFound)) {
-            let families = self.revoke(tenant, user, now).await?;
-            removed.map(|_| families)
-        } else {
-            removed.map(|_| Vec::new())
-        }
-    }
-
-    async fn revoke(&self, tenant: Uuid, user: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
-        AuthSessions::new(self.context).revoke_user(tenant, user, now.div_euclid(1000)).await
-    }
 }
 
 impl Indexed for User {
@@ -243,6 +169,22 @@ impl Versioned for User {
     }
 }
 
-fn normalised(user: &User) -> User {
+/// Writes a new tenant and its first user, whose address must be free.
+pub(super) async fn write_tenant(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    tenant: &Tenant,
+    user: &User,
+) -> Result<(), RegistrationError> {
+    let scope = &keys.tenant(tenant.id);
+    let written = insert(transaction, keys, scope, tenant).await;
+    written.map_err(|error| error.into_store_error("tenant"))?;
+    insert(transaction, keys, scope, user).await.map_err(|error| match error {
+        UpdateError::Taken => RegistrationError::EmailTaken,
+        error => error.into_store_error("users").into(),
+    })
+}
+
+pub(super) fn normalised(user: &User) -> User {
     User { email: normalise_email(&user.email), ..user.clone() }
 }

@@ -7,7 +7,7 @@ use crate::contract::RangeRead;
 use crate::error::StoreError;
 use crate::keyspace::path::to_path;
 use crate::keyspace::{Keyspace, TenantFamily, TenantScope};
-use crate::repo::session_states;
+use crate::repo::{removals, session_states};
 use crate::store::{RetryPolicy, Store};
 
 impl Store {
@@ -26,9 +26,13 @@ impl Store {
                 let disagreement = Disagreement::Blob { reason: fault.kind.to_string() };
                 problems.push(Problem { path: path.clone(), disagreement });
             });
+            let leaving = self.is_removed(keys, &scope).await?;
             counts.await?;
-            report.add_problems(problems);
-            report.add_problems(self.verify_states(&scope).await?);
+            problems.extend(self.verify_states(&scope).await?);
+            // What is on its way out goes in no particular order.
+            if problems.is_empty() || !(leaving || self.is_removed(keys, &scope).await?) {
+                report.add_problems(problems);
+            }
             after = Some(scope);
         }
         Ok(())
@@ -49,6 +53,13 @@ impl Store {
             }
         }
         Ok(problems)
+    }
+
+    async fn is_removed(&self, keys: &Keyspace, scope: &TenantScope) -> Result<bool, StoreError> {
+        self.run(&RetryPolicy::idempotent(), |transaction| async move {
+            removals::is_removed(&transaction, keys, scope).await
+        })
+        .await
     }
 
     /// The first tenant after another one that has any key.

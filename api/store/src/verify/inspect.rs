@@ -3,10 +3,11 @@
 use super::subject::{Subject, subject};
 use super::{Disagreement, Problem};
 use crate::error::StoreError;
-use crate::keyspace::locate::Stray;
+use crate::keyspace::locate::{Place, Stray};
 use crate::keyspace::path::to_path;
 use crate::keyspace::{Key, Keyspace};
 use crate::repo::indexed::IndexEntry;
+use crate::repo::removals;
 use crate::transaction::Transaction;
 
 /// What was found about a key.
@@ -35,12 +36,17 @@ pub(super) async fn inspect(
         Err(Stray::Shape(expected)) => return Ok(stray(key, Disagreement::MalformedKey { expected })),
     };
     let family = Some(located.place.info().name);
-    let (is_record, found) = match subject(keys, &located, value) {
+    let mut tenant = match &located.place {
+        Place::Tenant(scope, _) => Some(scope.clone()),
+        Place::Global(_) => None,
+    };
+    let (is_record, mut found) = match subject(keys, &located, value) {
         Ok(Subject::Plain) => (false, Vec::new()),
         Ok(Subject::Record { key: own, entries }) => {
             (true, inspect_record(transaction, key, &own, &entries).await?)
         }
         Ok(Subject::Entry { scope, record, entries }) => {
+            tenant = Some(scope.clone());
             let found = match transaction.get_snapshot(&record).await? {
                 None => Some(orphan(&record, false)),
                 // A record that cannot be read is reported itself, and nobody knows what entries it has.
@@ -53,6 +59,13 @@ pub(super) async fn inspect(
         }
         Err(error) => (false, vec![Disagreement::Unreadable { reason: error.to_string() }]),
     };
+    // What is on its way out goes in no particular order.
+    if !found.is_empty()
+        && let Some(scope) = &tenant
+        && removals::is_removed(transaction, keys, scope).await?
+    {
+        found.clear();
+    }
     let problems =
         found.into_iter().map(|disagreement| Problem { path: to_path(key), disagreement }).collect();
     Ok(Inspected { family, is_record, problems })

@@ -9,12 +9,12 @@ use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
     Agent, AuditEntry, AuditHead, Conversation, File, Message, Plugin, PluginActivation, PluginVersion,
-    PodAllocation, Record, Session, SessionState, Setting, Tenant, TokenFamily, User,
+    PodAllocation, Record, Removal, Session, SessionState, Setting, Tenant, TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
 use crate::repo::plugin_activations::{activation_key, unpack_target};
 use crate::repo::plugin_versions::version_held_by;
-use crate::repo::session_states;
+use crate::repo::{removals, session_states};
 
 /// What there is to check about a key of a known family.
 pub(super) enum Subject {
@@ -83,6 +83,11 @@ fn global(
         (GlobalFamily::PodAllocations, _) => {
             let held = PodAllocation::decode(value)?;
             let key = keys.global(family, &(held.pool.as_str(), held.pod.as_str()));
+            Subject::Record { key, entries: Vec::new() }
+        }
+        (GlobalFamily::Removals, _) => {
+            let removal = Removal::decode(value)?;
+            let key = removals::key(keys, removal.tenant_id, removal.user_id);
             Subject::Record { key, entries: Vec::new() }
         }
         _ => Subject::Plain,

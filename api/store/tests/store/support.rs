@@ -85,6 +85,9 @@ pub(crate) fn registration(entropy: &dyn Entropy, email: &str) -> Registration {
         tenant: Tenant {
             id: tenant_id,
             name: "Ann".into(),
+            status: Default::default(),
+            suspended_at: None,
+            reason: None,
             created_at: NOW * 1000,
             updated_at: NOW * 1000,
             version: FIRST_VERSION,

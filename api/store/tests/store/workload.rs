@@ -3,7 +3,7 @@
 use coditect_auth::{Entropy, SeededEntropy};
 use coditect_store::blobs::BlobHash;
 use coditect_store::records::{Agent, Content, Conversation, FIRST_VERSION, StatePart};
-use coditect_store::{Client, Fork, Repositories, Rotated, StoreError, UpdateError};
+use coditect_store::{By, Client, Fork, Repositories, Rotated, StoreError, UpdateError};
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(repositories: &Repositories, seed: u64) -> usize {
         user.id = entropy.uuid();
         user.email = format!("user{number}@example.com");
         async move {
-            repositories.users().create(&user).await.unwrap();
+            repositories.users().add(By::Operator, &user).await.unwrap();
             let mut person =
                 Person { repositories, entropy, tenant, id: user.id, login: None, workspaces: Vec::new() };
             let mut done = 0;
@@ -200,7 +200,7 @@ impl Person<'_> {
             }
             _ => {
                 let new = crate::support::login(&self.entropy, self.tenant, self.id);
-                auth.create(&new, at / 1000).await.map_err(|error: StoreError| UpdateError::Store(error))?;
+                auth.create(&new, at / 1000).await?;
                 self.login = Some(new.id);
             }
         }

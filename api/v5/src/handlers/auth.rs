@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, AuthSession};
-use coditect_store::records::{FIRST_VERSION, Role, Tenant, User, UserStatus};
-use coditect_store::{Client, Registration, Rotated};
+use coditect_store::records::{FIRST_VERSION, Role, Tenant, TenantStatus, User, UserStatus};
+use coditect_store::{Client, Registration, Rotated, UpdateError};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode, Uri};
 use secrecy::SecretString;
@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::rfc3339;
+use super::users::UserState;
 use crate::cookie::{self, CookieMode};
 use crate::envelope::{Answer, Created, Data, Empty};
 use crate::error::ApiError;
@@ -77,6 +78,8 @@ pub(crate) struct UserResponse {
     last_name: String,
     #[schema(inline)]
     role: UserRole,
+    #[schema(inline)]
+    status: UserState,
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(format = DateTime)]
@@ -116,6 +119,7 @@ impl TryFrom<User> for UserResponse {
             first_name: user.first_name,
             last_name: user.last_name,
             role: user.role.into(),
+            status: user.status.into(),
             created_at: rfc3339(user.created_at)?,
             updated_at: rfc3339(user.updated_at)?,
         })
@@ -153,6 +157,9 @@ async fn register(
     let tenant = Tenant {
         id: state.entropy.uuid(),
         name: format!("{first_name} {last_name}"),
+        status: TenantStatus::Active,
+        suspended_at: None,
+        reason: None,
         created_at: now,
         updated_at: now,
         version: FIRST_VERSION,
@@ -207,9 +214,14 @@ async fn login(
     let user = user
         .filter(|user| matches && user.status == UserStatus::Active)
         .ok_or(ApiError::InvalidCredentials)?;
+    refuse_suspended(&state, user.tenant_id).await?;
     let user = rehash(&state, user, password).await;
     let auth_session = new_login(&state, &user, client(&headers));
-    state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await?;
+    let created = state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await;
+    created.map_err(|error| match error {
+        UpdateError::NotAllowed => ApiError::InvalidCredentials,
+        error => error.into(),
+    })?;
     answer(&state, mode, StatusCode::OK, &auth_session, user)
 }
 
@@ -284,6 +296,7 @@ async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthS
             return Err(AuthError::TokenRevoked.into());
         }
         Rotated::Revoked | Rotated::NotFound => return Err(AuthError::TokenRevoked.into()),
+        Rotated::Suspended => return Err(AuthError::TenantSuspended.into()),
         Rotated::Ended => return Err(AuthError::TokenExpired.into()),
     };
     let user = state.repositories.users().get(session.tenant_id, session.user_id).await?;
@@ -316,6 +329,16 @@ async fn rehash(state: &ApiState, user: User, password: SecretString) -> User {
             tracing::warn!(user = %user.id, %error, "a renewed password hash could not be stored");
             user
         }
+    }
+}
+
+/// Refuses members of a suspended tenant. Not before the right password: nobody else is told.
+async fn refuse_suspended(state: &ApiState, tenant: Uuid) -> Result<(), ApiError> {
+    match state.repositories.tenants().get(tenant).await?.map(|tenant| tenant.status) {
+        Some(TenantStatus::Active) => Ok(()),
+        Some(TenantStatus::Suspended) => Err(AuthError::TenantSuspended.into()),
+        // It is being removed, and its users' addresses go last.
+        None => Err(ApiError::InvalidCredentials),
     }
 }
 

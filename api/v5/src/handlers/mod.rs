@@ -1,5 +1,6 @@
 //! One file per resource: its requests, its answers, its operations.
 
+pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod health;
@@ -7,6 +8,7 @@ pub(crate) mod plugins;
 pub(crate) mod session_life;
 pub(crate) mod session_state;
 pub(crate) mod sessions;
+pub(crate) mod users;
 
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;

@@ -15,7 +15,7 @@ async fn registration_answers_the_contracts_shape_and_claims() {
     let user = &data["user"];
     let expected = json!({
         "id": user["id"], "tenant_id": user["tenant_id"], "email": "ann@example.com", "first_name": "Ann",
-        "last_name": "Lee", "role": "owner", "created_at": "2027-01-15T08:00:00Z", "updated_at": "2027-01-15T08:00:00Z",
+        "last_name": "Lee", "role": "owner", "status": "active", "created_at": "2027-01-15T08:00:00Z", "updated_at": "2027-01-15T08:00:00Z",
     });
     assert_eq!(*user, expected);
     assert_eq!(data.as_object().unwrap().len(), 4, "token, refresh_token, expires_in, user: {data}");

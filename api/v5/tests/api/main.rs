@@ -11,3 +11,4 @@ mod routes;
 mod sessions;
 mod state;
 mod support;
+mod users;

@@ -16,8 +16,13 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// `store export FILE`
-pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::Result<bool> {
+/// `store export FILE`, or what else makes an export; `request` says of what.
+pub(super) async fn export(
+    config: &Config,
+    request: &Request,
+    file: &Path,
+    json: bool,
+) -> anyhow::Result<bool> {
     let mut printer = Printer::new(json, Style::Line);
     let to_stdout = file == Path::new("-");
     if to_stdout && io::stdout().is_terminal() {
@@ -30,12 +35,17 @@ pub(super) async fn export(config: &Config, file: &Path, json: bool) -> anyhow::
         printer.file = Some(create(file)?);
         Some(Unfinished(file))
     };
-    let done = ask(config, &Request::Export, &mut printer).await;
+    let done = ask(config, request, &mut printer).await;
     let done = match (&printer.file, done) {
         (Some(made), Ok(outcome)) => made.sync_all().map(|()| outcome).context("the export cannot be synced"),
         (_, done) => done,
     };
-    let mut summary = done?.summary;
+    let done = done?;
+    let mut summary = done.summary;
+    if !done.good {
+        complain(summary["error"].as_str().unwrap_or("it was refused"));
+        return Ok(false);
+    }
     if let Some(made) = unfinished {
         made.keep();
     }

@@ -2,7 +2,8 @@
 //!
 //! The embedded store's file is held by one process. While an edge runs, the commands go through its socket
 //! ([`server`], [`client`], [`protocol`]); while none does, and always with FoundationDB, they open the store
-//! themselves. What they do ([`operations`]) is the same code on either side.
+//! themselves. What they do ([`operations`]) is the same code on either side. The commands about users and tenants
+//! ([`people`]) go the same way.
 
 mod args;
 mod audit;
@@ -10,6 +11,7 @@ mod client;
 mod files;
 mod operations;
 mod output;
+mod people;
 mod place;
 mod protocol;
 mod server;
@@ -22,7 +24,7 @@ use crate::storage::{self, Storage};
 use anyhow::{Context, bail};
 use coditect_auth::{Clock, Entropy, SystemClock, SystemEntropy};
 use coditect_config::Config;
-use coditect_store::OpenError;
+use coditect_store::{AuditLog, OpenError, Repositories};
 use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,6 +38,7 @@ pub(crate) use self::audit::{AuditArgs, run as run_audit};
 use self::client::Client;
 use self::operations::{Opened, Sink, perform};
 use self::output::{Printer, Style, print_stats};
+pub(crate) use self::people::{TenantArgs, UserArgs, run_tenant, run_user};
 use self::protocol::{Outcome, Request};
 pub(crate) use self::server::StoreSocket;
 
@@ -50,13 +53,14 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Runs a command. Exits 0; 1 if there are problems, or no such key; 2 if it could not be carried out.
 pub(crate) fn run(config: Option<&Path>, args: StoreArgs) -> ExitCode {
-    execute(config, "store", |config| async move { command(&config, args).await })
+    carry_out(config, "store", |config| async move { command(&config, args).await })
 }
 
-/// Carries out a command of the group `name`, which says whether all is well.
-fn execute<Fut>(config: Option<&Path>, name: &str, command: impl FnOnce(Config) -> Fut) -> ExitCode
+/// Runs a command on a runtime of its own; `group` names it where it fails.
+fn carry_out<F, D>(config: Option<&Path>, group: &str, command: F) -> ExitCode
 where
-    Fut: Future<Output = anyhow::Result<bool>> + Send + 'static,
+    F: FnOnce(Config) -> D + Send + 'static,
+    D: Future<Output = anyhow::Result<bool>> + Send + 'static,
 {
     let done = app::load(config).and_then(|config| {
         let runtime =
@@ -71,7 +75,7 @@ where
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_GOOD),
         Err(error) => {
-            complain(&format!("coditect-edge {name}: {}", with_causes(&error)));
+            complain(&format!("coditect-edge {group}: {}", with_causes(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -124,13 +128,19 @@ pub(crate) async fn refuse_unfinished_import(storage: &Storage) -> anyhow::Resul
 }
 
 fn opened(config: &Config, storage: &Storage, clock: Arc<dyn Clock>) -> Opened {
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let (store, keys) = (storage.store.clone(), storage.keys.clone());
+    let repositories = Repositories::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy));
     Opened {
         store: storage.store.clone(),
         keys: storage.keys.clone(),
         description: storage.description.clone(),
         file: (!storage::names_cluster(config)).then(|| config.store.path.clone()),
+        audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
         audit_key: config.audit.key_file.clone(),
+        repositories,
         clock,
+        entropy,
     }
 }
 
@@ -175,7 +185,7 @@ async fn command(config: &Config, args: StoreArgs) -> anyhow::Result<bool> {
             say(&if json { outcome.summary.to_string() } else { told });
             Ok(outcome.good)
         }
-        StoreCommand::Export { file } => files::export(config, &file, json).await,
+        StoreCommand::Export { file } => files::export(config, &Request::Export, &file, json).await,
         StoreCommand::Import { file, replace } => files::import(config, &file, replace, json).await,
         StoreCommand::Backup { file } => files::backup(config, &file, json).await,
     }

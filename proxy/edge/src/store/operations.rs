@@ -2,15 +2,15 @@
 
 use super::audit::operations as audit;
 use super::protocol::{Outcome, Request, Step};
-use super::verify;
+use super::{people, verify};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
-use coditect_auth::Clock;
+use coditect_auth::{Clock, Entropy};
 use coditect_store::dump::{Export, Progress, backup, unfinished_import};
 use coditect_store::inspect::{Content, Entry, List, Stats, describe};
 use coditect_store::keyspace::path::{from_path, to_path};
-use coditect_store::{Keyspace, Store};
+use coditect_store::{AuditLog, Keyspace, Repositories, Store};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +31,9 @@ pub(super) struct Opened {
     /// The key that signs the heads of audit trails.
     pub(super) audit_key: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) repositories: Repositories,
+    pub(super) audit: AuditLog,
 }
 
 /// Takes what an operation brings to light.
@@ -73,6 +76,7 @@ pub(super) async fn perform(
         }
         Request::AuditHeads { by_request } => audit::sign(opened, *by_request, sink).await,
         Request::AuditLs { tenant, limit } => audit::list(opened, *tenant, *limit, sink).await,
+        Request::People(request) => people::perform(request, opened, sink).await,
     }
 }
 
@@ -181,7 +185,11 @@ async fn export(opened: &Opened, sink: &mut dyn Sink) -> anyhow::Result<Outcome>
         bail!("{} holds an import that was cut off: run that import again first", opened.description);
     }
     let now = opened.clock.now_millis();
-    let mut export = Export::start(&opened.store, &opened.keys, now)?;
+    send_export(Export::start(&opened.store, &opened.keys, now)?, sink).await
+}
+
+/// Gives all of an export to a sink.
+pub(super) async fn send_export(mut export: Export, sink: &mut dyn Sink) -> anyhow::Result<Outcome> {
     while let Some(mut chunk) = export.next_chunk().await? {
         while !chunk.is_empty() {
             sink.bytes(chunk.split_to(chunk.len().min(PIECE_BYTES))).await?;

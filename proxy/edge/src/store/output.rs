@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// How items are printed to people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Style {
     /// A path, and what else there is after tabs.
     Line,
@@ -23,6 +23,8 @@ pub(super) enum Style {
     Value,
     /// An entry of an audit trail, or what is wrong with one.
     Audit,
+    /// As the command says.
+    Custom(fn(&Value) -> String),
 }
 
 /// Prints to standard output, or into a file what comes as bytes.
@@ -59,6 +61,7 @@ impl Sink for Printer {
                 (false, Style::Line) => line(&item),
                 (false, Style::Value) => value(&item),
                 (false, Style::Audit) => audit(&item),
+                (false, Style::Custom(shown)) => shown(&item),
             };
             writeln!(out, "{line}").context("standard output")?;
         }

@@ -1,4 +1,5 @@
-//! What is said on the store's socket.
+//! What is said on the store's socket, which serves the operators' commands: those about the store, and those about
+//! people.
 //!
 //! 1. The client sends the key, [`KEY_BYTES`] bytes, from the file that the edge made at its start. The key file
 //!    is what lets someone in: sockets can be connected to from a terminal's sandbox, but the file cannot be read.
@@ -10,13 +11,14 @@
 //!
 //! | kind | name | content |
 //! |---|---|---|
-//! | 1 | request | JSON: `{"protocol": 1, "do": …}`, at most [`MAX_REQUEST_BYTES`] |
+//! | 1 | request | JSON: `{"protocol": 2, "do": …}`, at most [`MAX_REQUEST_BYTES`] |
 //! | 2 | items | JSON: an array of what the request lists |
 //! | 3 | bytes | a part of a value or an export |
 //! | 4 | progress | JSON: [`Step`]; at least every [`PROGRESS_EVERY`], so that silence means something is wrong |
 //! | 5 | end | JSON: [`Outcome`] |
 //! | 6 | error | UTF-8: what went wrong |
 
+use super::people::PeopleRequest;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -28,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
 /// The version of all this.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Bytes of the key.
 pub(super) const KEY_BYTES: usize = 32;
 /// The longest request, in bytes.
@@ -58,6 +60,7 @@ pub(super) enum Request {
     AuditVerify { tenant: Option<Uuid>, heads: Option<PathBuf>, public_key: Option<String> },
     AuditHeads { by_request: bool },
     AuditLs { tenant: Uuid, limit: u64 },
+    People(PeopleRequest),
 }
 
 impl Request {
@@ -73,6 +76,7 @@ impl Request {
             Self::AuditVerify { .. } => "audit verify",
             Self::AuditHeads { .. } => "audit head",
             Self::AuditLs { .. } => "audit ls",
+            Self::People(request) => request.name(),
         }
     }
 }
@@ -235,8 +239,8 @@ mod tests {
         };
         assert!(read(1, MAX_REQUEST_BYTES + 1, "").await.unwrap_err().contains("at most"));
         assert!(read(2, 0, "").await.unwrap_err().contains("kind 2"));
-        let newer = r#"{"protocol":2,"do":"dance"}"#;
-        assert!(read(1, 27, newer).await.unwrap_err().contains("protocol 1"), "it says what to do");
+        let newer = r#"{"protocol":3,"do":"dance"}"#;
+        assert!(read(1, 27, newer).await.unwrap_err().contains("protocol 2"), "it says what to do");
         let seed = 0x50c;
         println!("seed {seed}");
         let entropy = SeededEntropy::new(seed);

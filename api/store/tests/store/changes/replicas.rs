@@ -8,13 +8,13 @@ use coditect_auth::{
     SeededEntropy,
 };
 use coditect_store::changes::{Change, Followed, Follower, trim};
-use coditect_store::{Client, Rotated, Store};
+use coditect_store::{Client, Repositories, Rotated, Store};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{AT, HOUR, changes, from_start, keys, next};
 use crate::faulty::{Fate, Faulty};
-use crate::support::{Fixture, NOW, login, repositories, session};
+use crate::support::{Fixture, NOW, login, registration, repositories, session};
 
 /// A replica: families of its own, which follow the feed of the store that all share.
 struct Replica {
@@ -71,6 +71,13 @@ fn claims(session: &AuthSession) -> Claims {
     .unwrap()
 }
 
+/// A login in a tenant of its own.
+async fn signed_in(repositories: &Repositories, entropy: &SeededEntropy) -> AuthSession {
+    let new = registration(entropy, &format!("{}@example.com", entropy.uuid()));
+    repositories.users().register(&new).await.unwrap();
+    new.auth_session
+}
+
 /// The promise: within a second.
 async fn ends_in_time(family: &Family) {
     let ended = timeout(Duration::from_secs(1), family.ended()).await;
@@ -82,8 +89,7 @@ async fn a_family_revoked_by_one_replica_ends_on_another_within_a_second() {
     let f = Fixture::new();
     let repositories = f.repositories();
     let (one, other) = (Replica::start(&f).await, Replica::start(&f).await);
-    let session = login(&*f.entropy, f.entropy.uuid(), f.entropy.uuid());
-    repositories.auth_sessions().create(&session, NOW).await.unwrap();
+    let session = signed_in(&repositories, &*f.entropy).await;
     let claims = claims(&session);
     let here = one.families.admit(&claims).await.unwrap();
     let there = other.families.admit(&claims).await.unwrap();
@@ -109,8 +115,7 @@ async fn a_refresh_token_used_again_ends_its_family_on_every_replica() {
     let f = Fixture::new();
     let repositories = f.repositories();
     let other = Replica::start(&f).await;
-    let session = login(&*f.entropy, f.entropy.uuid(), f.entropy.uuid());
-    repositories.auth_sessions().create(&session, NOW).await.unwrap();
+    let session = signed_in(&repositories, &*f.entropy).await;
     let there = other.families.admit(&claims(&session)).await.unwrap();
     let auth = repositories.auth_sessions();
     let rotated = auth.rotate(session.id, 10, NOW + 1, &Client::default()).await.unwrap();
@@ -131,8 +136,7 @@ async fn a_replica_that_was_away_too_long_looks_up_what_it_holds() {
     let mut follower = Follower::from_now(f.store.clone(), keys()).await.unwrap();
     let mut held = Vec::new();
     for _ in 0..3 {
-        let session = login(&*f.entropy, f.entropy.uuid(), f.entropy.uuid());
-        repositories.auth_sessions().create(&session, NOW).await.unwrap();
+        let session = signed_in(&repositories, &*f.entropy).await;
         held.push((families.admit(&claims(&session)).await.unwrap(), session));
     }
     let session = &held[1].1;
@@ -176,8 +180,7 @@ async fn a_revocation_whose_answer_was_lost_is_told_once() {
     let repositories = repositories(store.clone(), &entropy);
     let mut follower = Follower::from_now(store.clone(), keys()).await.unwrap();
     for plan in 0..Fate::KINDS.pow(3) {
-        let session = login(&*entropy, entropy.uuid(), entropy.uuid());
-        repositories.auth_sessions().create(&session, NOW).await.unwrap();
+        let session = signed_in(&repositories, &*entropy).await;
         faults.plan(Fate::plan(plan));
         repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW).await.unwrap();
         faults.stop().await;

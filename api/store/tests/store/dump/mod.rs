@@ -2,6 +2,7 @@
 
 mod format;
 mod imports;
+mod tenants;
 
 use std::io::Cursor;
 

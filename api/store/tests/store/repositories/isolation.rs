@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use coditect_auth::Entropy;
 use coditect_store::records::{Agent, AuditObject, Session, StatePart, User};
-use coditect_store::{Client, Fork, NewAuditEntry, Order, SettingOwner, TimeCursor};
+use coditect_store::{By, Client, Fork, NewAuditEntry, Order, SettingOwner, TimeCursor};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -43,10 +43,11 @@ fn hostile(victim: &Home) -> Vec<String> {
 async fn not_of(data: &Data, attacker: &Home) -> BTreeMap<String, Bytes> {
     let own = format!("/test/tenant/{}/", attacker.tenant);
     let registry = format!("/test/global/tenants/{}", attacker.tenant);
+    let removals = format!("/test/global/removals/{}/", attacker.tenant);
     let named = foundationdb_tuple::pack(&(attacker.tenant,));
     let mut rows = data.dump_all().await;
     rows.retain(|path, value| {
-        if path.starts_with("/test/global/changes") {
+        if path.starts_with("/test/global/changes") || path.starts_with(&removals) {
             return false;
         }
         let names_it = path.starts_with("/test/global/") && (*path == registry || value.starts_with(&named));
@@ -164,7 +165,7 @@ async fn use_people(data: &Data, mixed: &Home, victim: &Home, text: &str) {
     let users = data.repositories.users();
     for email in [text, victim.email.as_str(), " ANN@example.com "] {
         if let Some(member) = users.list(tenant, None, 1).await.unwrap().items.first() {
-            users.create(&User { id: user, email: email.into(), ..member.clone() }).await.ok();
+            users.add(By::Operator, &User { id: user, email: email.into(), ..member.clone() }).await.ok();
         }
         users.change_email(tenant, user, None, email, NOW_MS).await.ok();
         users.update(tenant, user, None, |u| u.tenant_id = victim.tenant).await.ok();
@@ -190,7 +191,8 @@ async fn use_people(data: &Data, mixed: &Home, victim: &Home, text: &str) {
     }
     let client = Client { user_agent: Some(text.into()), address: Some(text.into()) };
     auth.rotate(data.id(), 10, NOW, &client).await.unwrap();
-    users.disable(tenant, user, None, NOW_MS).await.ok();
+    data.repositories.removals().begin_user(By::Member(user), tenant, user, Some(7), NOW_MS).await.ok();
+    users.disable(By::Member(user), tenant, user, None, NOW_MS).await.ok();
 }
 
 /// Agents, settings and the audit trail.

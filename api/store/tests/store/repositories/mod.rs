@@ -6,14 +6,17 @@ mod audit;
 mod audit_damage;
 mod conversations;
 mod files;
-mod home;
+pub(crate) mod home;
 mod isolation;
 mod logins;
+mod members;
 mod plugins;
 mod pods;
+mod removals;
 mod session_life;
 mod session_states;
 mod settings;
+mod suspension;
 mod tickets;
 mod users;
 mod verify;
@@ -56,11 +59,14 @@ pub(crate) fn all() -> Vec<Check> {
         files::ALL,
         isolation::ALL,
         logins::ALL,
+        members::ALL,
         plugins::ALL,
         pods::ALL,
+        removals::ALL,
         session_life::ALL,
         session_states::ALL,
         settings::ALL,
+        suspension::ALL,
         tickets::ALL,
         users::ALL,
         verify::ALL,
