@@ -9,6 +9,7 @@
 #![allow(clippy::large_futures)]
 
 mod architecture;
+mod contract;
 mod gate;
 mod hostile;
 mod journey;

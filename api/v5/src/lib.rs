@@ -7,6 +7,7 @@
 
 mod access;
 mod cookie;
+mod docs;
 mod envelope;
 mod error;
 mod error_code;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 
 use axum::{Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use error_code::ErrorCode;
 pub use metrics::ApiMetrics;
@@ -31,7 +31,7 @@ pub use state::ApiState;
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{auth, contract, health, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -39,7 +39,7 @@ pub(crate) const PREFIX: &str = "/api/v5";
 /// Every operation, with the paths below [`PREFIX`].
 fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
-        .routes(routes!(openapi::openapi_json))
+        .merge(contract::routes())
         .merge(health::routes())
         .merge(auth::routes())
         .merge(sessions::routes())

@@ -1,6 +1,7 @@
 //! One file per resource: its requests, its answers, its operations.
 
 pub(crate) mod auth;
+pub(crate) mod contract;
 pub(crate) mod health;
 pub(crate) mod sessions;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use coditect_store::TimeCursor;
 use coditect_store::records::{FIRST_VERSION, Session, SessionStatus, SessionType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::{present, rfc3339};
 use crate::envelope::{Answer, CreatedVersioned, Data, Empty, List, ListAnswer, Versioned};
 use crate::error::ApiError;
-use crate::extract::{Caller, Id, IfMatch, Json, New, PageQuery, Query};
+use crate::extract::{Caller, Cursor, Id, IfMatch, Json, New, PageQuery, Query};
 use crate::state::ApiState;
 use crate::validate;
 
@@ -52,11 +53,10 @@ pub(crate) enum SessionState {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionRequest {
-    /// 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(schema_with = validate::name_schema)]
     name: String,
     /// 1 to 4096 bytes; the API gives it no meaning.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^[^\\x00]*$")]
     workspace_path: Option<String>,
     #[serde(default)]
     #[schema(inline)]
@@ -72,11 +72,11 @@ pub(crate) struct SessionRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionPatch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    #[schema(schema_with = validate::name_schema)]
     name: Option<String>,
     /// `null` removes it.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096, pattern = "^[^\\x00]*$")]
     workspace_path: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(inline, nullable = false)]
@@ -245,10 +245,11 @@ async fn list(
     caller: Caller,
     Query(page): Query<PageQuery>,
 ) -> Result<List<SessionResponse>, ApiError> {
-    let limit = page.limit();
-    let sessions = state.repositories.sessions().list(caller.tenant(), caller.user(), limit).await?;
-    let items = sessions.into_iter().map(SessionResponse::try_from).collect::<Result<_, _>>()?;
-    Ok(List { items, next_cursor: None })
+    let (after, limit) = (page.after::<TimeCursor>()?, page.limit());
+    let sessions = state.repositories.sessions();
+    let found = sessions.page(caller.tenant(), caller.user(), after.as_ref(), limit).await?;
+    let items = found.items.into_iter().map(SessionResponse::try_from).collect::<Result<_, _>>()?;
+    Ok(List { items, next_cursor: found.next.map(|cursor| cursor.write()) })
 }
 
 /// Reads a workspace.

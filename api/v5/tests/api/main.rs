@@ -3,7 +3,10 @@
 
 mod auth;
 mod bodies;
+mod contract;
 mod cookie;
+mod isolation;
+mod recording;
 mod routes;
 mod sessions;
 mod support;

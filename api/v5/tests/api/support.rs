@@ -10,6 +10,7 @@ use coditect_auth::{
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
 };
 use coditect_config::{AuthConfig, PasswordConfig};
+use coditect_store::contract::Backend;
 use coditect_store::{
     AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
 };
@@ -21,6 +22,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 pub(crate) const START: i64 = 1_800_000_000;
+/// The first element of every key.
+pub(crate) const ROOT: &str = "test";
 pub(crate) const GRACE: i64 = 10;
 pub(crate) const FAMILY: i64 = 30 * 86_400;
 
@@ -30,6 +33,7 @@ pub(crate) struct Api {
     pub(crate) verifier: TokenVerifier,
     pub(crate) families: Arc<Families>,
     pub(crate) repositories: Repositories,
+    pub(crate) entropy: Arc<dyn Entropy>,
     _dir: TempDir,
 }
 
@@ -78,14 +82,21 @@ impl Api {
     }
 
     pub(crate) fn with_passwords(passwords: PasswordSettings) -> Self {
+        Self::over(passwords, |backend| backend)
+    }
+
+    /// With something between the store and its backend.
+    pub(crate) fn over(
+        passwords: PasswordSettings,
+        wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(11));
         let options = EmbeddedOptions::new(dir.path().join("store.redb"));
         let backend = Embedded::open(&options, Arc::new(SystemMonotonicClock::new())).unwrap();
-        let store = Store::new(Arc::new(backend), Arc::clone(&entropy));
-        let repositories =
-            Repositories::new(store, Keyspace::new("test"), clock.clone(), Arc::clone(&entropy));
+        let store = Store::new(wrap(Arc::new(backend)), Arc::clone(&entropy));
+        let repositories = Repositories::new(store, Keyspace::new(ROOT), clock.clone(), Arc::clone(&entropy));
         let secret = SigningSecret::new(SecretString::from("s".repeat(32))).unwrap();
         let tokens = TokenSettings {
             issuer: "coditect.ai".into(),
@@ -100,12 +111,17 @@ impl Api {
             passwords: Arc::new(PasswordHasher::new(passwords, Arc::clone(&entropy)).unwrap()),
             clock: clock.clone(),
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
-            entropy,
+            entropy: Arc::clone(&entropy),
             auth: auth_config(),
             metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
-        Self { router: router(state), clock, verifier, families, repositories, _dir: dir }
+        Self { router: router(state), clock, verifier, families, repositories, entropy, _dir: dir }
+    }
+
+    /// What the edge calls.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Sends a request as it is.
