@@ -16,7 +16,7 @@ use crate::service::EdgeService;
 use crate::snapshot::{RouteEntry, Snapshot};
 use bytes::BytesMut;
 use coditect_config::Auth;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, REFERRER_POLICY, UPGRADE};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, REFERRER_POLICY, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddr;
@@ -49,12 +49,10 @@ impl EdgeService {
         origin_of(request, &snapshot, ctx);
 
         if request.method == Method::TRACE {
-            return Err(self.refuse(
-                ctx,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                "TRACE is not served",
-            ));
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let refusal = self.refuse(ctx, status, "METHOD_NOT_ALLOWED", "TRACE is not served");
+            // Which of these the path takes is its route's to say; that there is a list, RFC 9110, 15.5.6.
+            return Err(with(refusal, ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         if let Err(problem) = path::check(request.uri.path()) {
             return Err(self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", problem.message()));

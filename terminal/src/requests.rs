@@ -71,11 +71,13 @@ fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, TerminalError> 
     serde_json::from_slice(body).map_err(refused)
 }
 
+/// To JSON and its schemas 80.0 is the integer 80.
 fn side<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    match u16::deserialize(deserializer)? {
-        side @ 1..=MAX_SIDE => Ok(side),
-        other => Err(D::Error::custom(format_args!("{other} is not within 1 to {MAX_SIDE}"))),
-    }
+    let number = f64::deserialize(deserializer)?;
+    let side = (1..=MAX_SIDE).find(|side| f64::from(*side) == number);
+    side.ok_or_else(|| {
+        D::Error::custom(format_args!("{number} is not a whole number within 1 to {MAX_SIDE}"))
+    })
 }
 
 fn default_cols() -> u16 {
@@ -96,11 +98,12 @@ mod tests {
     fn what_is_left_out_has_a_default() {
         assert_eq!(NewTerminal::parse(b"").unwrap(), Size { cols: 80, rows: 24 });
         assert_eq!(NewTerminal::parse(br#"{"rows":7}"#).unwrap(), Size { cols: 80, rows: 7 });
+        assert_eq!(NewTerminal::parse(br#"{"rows":7.0}"#).unwrap(), Size { cols: 80, rows: 7 });
     }
 
     #[test]
     fn each_bad_body_has_its_status() {
-        let cases: [(&[u8], u16); 10] = [
+        let cases: [(&[u8], u16); 11] = [
             (b"{", 400),
             (b"\xff\xfe", 400),
             (b"{}{}", 400),
@@ -110,6 +113,7 @@ mod tests {
             (br#"{"cols":1001,"rows":1}"#, 422),
             (br#"{"cols":-1,"rows":1}"#, 422),
             (br#"{"cols":"9","rows":1}"#, 422),
+            (br#"{"cols":9.5,"rows":1}"#, 422),
             (br#"{"cols":1,"rows":1,"shell":"/bin/x"}"#, 422),
         ];
         for (body, status) in cases {

@@ -111,6 +111,7 @@ impl End {
             Self::Exited => "terminal_ended",
             Self::Family(FamilyEnd::Revoked) => "revoked",
             Self::Family(FamilyEnd::Expired) => "expired",
+            Self::Family(FamilyEnd::Suspended) => "suspended",
             Self::Stopping => "drained",
             Self::Left => "client_closed",
             Self::Silent => "idle",

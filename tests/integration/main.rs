@@ -10,6 +10,7 @@
 
 mod architecture;
 mod audit;
+mod contract;
 mod gate;
 mod hostile;
 mod journey;

@@ -1,5 +1,5 @@
-//! Prints the OpenAPI document: `cargo run -p coditect-api --example openapi > api/v5/openapi.json` after a change of
-//! the API; a test compares the two.
+//! Prints the OpenAPI document. `api/client/generate` keeps it as `api/v5/openapi.json` and renews the client from it; a
+//! test compares the committed one with the program.
 
 use std::io::Write as _;
 

@@ -7,6 +7,7 @@
 
 mod access;
 mod cookie;
+mod docs;
 mod envelope;
 mod error;
 mod error_code;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 
 use axum::{Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use error_code::ErrorCode;
 pub use metrics::ApiMetrics;
@@ -38,7 +38,8 @@ pub use state::{ApiState, ForkPlaces};
 use access::{AccessTable, Enforcement};
 use error::ApiError;
 use handlers::{
-    account, audit, auth, health, plugins as plugin_operations, session_life, session_state, sessions, users,
+    account, audit, auth, contract, health, plugins as plugin_operations, session_life, session_state,
+    sessions, users,
 };
 
 /// Where the API is.
@@ -47,7 +48,7 @@ pub(crate) const PREFIX: &str = "/api/v5";
 /// Every operation, with the paths below [`PREFIX`].
 fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
-        .routes(routes!(openapi::openapi_json))
+        .merge(contract::routes())
         .merge(health::routes())
         .merge(audit::routes())
         .merge(auth::routes())

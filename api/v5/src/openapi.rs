@@ -1,9 +1,13 @@
 //! The contract: the OpenAPI 3.1 document, made from the handlers and their types.
+//!
+//! What holds for all operations is not repeated at each of them: [`finish`] adds it by rule, [`names`] gives the
+//! schemas the names that clients read. [`terminals`] speaks for the crate that serves the terminals beside this one.
 
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use serde_json::{Map, Value, json};
+mod finish;
+mod names;
+mod terminals;
+
+use serde_json::{Map, Value};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -50,115 +54,122 @@ pub(crate) fn base<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
 
 /// The document as it is served: `GET /api/v5/openapi.json`.
 pub fn document() -> Value {
-    let mut document = serde_json::to_value(operations().into_openapi()).unwrap_or_default();
+    let mut whole = operations().into_openapi();
+    whole.merge(terminals::document());
+    let mut document = serde_json::to_value(whole).unwrap_or_default();
     let paths = document["paths"].take();
     let mut finished = Map::new();
-    for (path, mut item) in paths.as_object().cloned().into_iter().flatten() {
-        for (_, operation) in item.as_object_mut().into_iter().flatten() {
-            if operation.is_object() {
-                finish(&path, operation);
-            }
-        }
+    for (path, item) in paths.as_object().cloned().into_iter().flatten() {
         // The router's word for "all the rest of the path".
         finished.insert(path.replace("{*", "{"), item);
     }
+    finish::operations(&mut finished);
     document["paths"] = Value::Object(finished);
+    names::rename(&mut document);
+    // One text for one document, whatever serde_json's features in this build.
+    document.sort_all_objects();
     document
-}
-
-/// Adds what every operation of its kind can answer, and gives all failures their one shape.
-fn finish(path: &str, operation: &mut Value) {
-    let public = operation["security"] == json!([{}]);
-    let has_body = operation.get("requestBody").is_some();
-    let has_input = has_body || operation.get("parameters").is_some();
-    let Some(responses) = operation["responses"].as_object_mut() else { return };
-    let mut shared = vec![
-        ("429", "Too many requests; see `Retry-After`."),
-        ("500", "Our fault; `X-Request-Id` finds it in the log."),
-        ("503", "Not available right now; see `Retry-After`."),
-    ];
-    if !public {
-        shared.push(("401", "Missing, wrong, expired or revoked credentials."));
-        shared.push(("403", "The role does not allow this, or the tenant is suspended."));
-    }
-    if path.contains('{') {
-        shared.push(("404", "There is no such object for this caller."));
-    }
-    if has_body {
-        shared.push(("408", "The body did not arrive in time."));
-        shared.push(("413", "The body is larger than this operation takes."));
-        shared.push(("415", "The body is of another type than this operation takes."));
-    }
-    if has_input {
-        shared.push(("400", "The request cannot be read."));
-        shared.push(("422", "A field is wrong; the message names it and says what it must be."));
-    }
-    for (status, description) in shared {
-        responses.entry(status).or_insert_with(|| json!({ "description": description }));
-    }
-    for (status, response) in responses.iter_mut() {
-        if status.as_str() >= "400" && response.get("content").is_none() {
-            response["content"] =
-                json!({"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}});
-        }
-    }
-    responses.sort_keys();
-}
-
-/// Serves the document.
-#[utoipa::path(
-    get, path = "/openapi.json", tag = "contract", operation_id = "getOpenApi", security(()),
-    responses((status = 200, description = "This document", body = Object, content_type = "application/json"))
-)]
-pub(crate) async fn openapi_json() -> Response {
-    // It is the same for the life of the process; making it takes a few milliseconds, so it is made once.
-    static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    let text = TEXT.get_or_init(|| document().to_string());
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
-    ];
-    (headers, text.as_str()).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::access::AccessTable;
     use http::Method;
 
-    #[test]
-    fn every_operation_states_who_may_call_it() {
-        let document = operations().into_openapi();
-        let table = AccessTable::of(&document);
-        let paths = serde_json::to_value(&document.paths).unwrap();
-        let mut operations = 0;
-        for (path, item) in paths.as_object().unwrap() {
-            for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-                let named = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                let access = table.find(&format!("{}{path}", crate::PREFIX), &named);
-                assert!(access.is_some(), "{method} {path} does not state who may call it");
-                operations += 1;
+    /// Every operation: its method, its path, itself.
+    fn each(document: &Value) -> Vec<(String, String, Value)> {
+        let mut all = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                all.push((method.clone(), path.clone(), operation.clone()));
             }
         }
-        assert!(operations > 10, "only {operations} operations were looked at");
+        assert!(all.len() > 10, "only {} operations were looked at", all.len());
+        all
+    }
+
+    #[test]
+    fn every_operation_states_who_may_call_it() {
+        let mut whole = operations().into_openapi();
+        whole.merge(terminals::document());
+        let table = AccessTable::of(&whole);
+        for (method, path, _) in each(&serde_json::to_value(&whole).unwrap()) {
+            let named = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let access = table.find(&format!("{}{path}", crate::PREFIX), &named);
+            assert!(access.is_some(), "{method} {path} does not state who may call it");
+        }
     }
 
     #[test]
     fn every_failure_has_the_one_shape() {
-        let document = document();
-        for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, path, operation) in each(&document()) {
             assert!(!path.contains('*'), "{path}");
-            for (method, operation) in item.as_object().unwrap() {
-                let responses = operation["responses"].as_object().unwrap();
-                assert!(responses.contains_key("500"), "{method} {path}");
-                for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
-                    let schema = &response["content"]["application/json"]["schema"]["$ref"];
-                    assert_eq!(schema, "#/components/schemas/ErrorAnswer", "{method} {path} {status}");
-                }
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.contains_key("500"), "{method} {path}");
+            for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+                let schema = &response["content"]["application/json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/ErrorAnswer", "{method} {path} {status}");
             }
+        }
+    }
+
+    #[test]
+    fn operation_ids_are_unique_and_every_operation_has_a_summary_and_a_tag() {
+        let mut ids = BTreeSet::new();
+        for (method, path, operation) in each(&document()) {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            assert!(ids.insert(id.clone()), "{id} names two operations");
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_never_null_and_those_of_a_path_are_all_there() {
+        for (method, path, operation) in each(&document()) {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            for parameter in &parameters {
+                assert!(
+                    !parameter["schema"].to_string().contains("\"null\""),
+                    "{method} {path}: {parameter}"
+                );
+            }
+            let stated: BTreeSet<_> = parameters
+                .iter()
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            let named: BTreeSet<_> =
+                path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+            assert_eq!(stated, named, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn collect(value: &Value, found: &mut BTreeSet<String>) {
+            match value {
+                Value::Object(map) => {
+                    if let Some(target) = map.get("$ref").and_then(Value::as_str) {
+                        found.insert(target.to_owned());
+                    }
+                    map.values().for_each(|value| collect(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut found = BTreeSet::new();
+        collect(&document, &mut found);
+        assert!(found.len() > 5);
+        for target in found {
+            assert!(document.pointer(&target[1..]).is_some(), "{target}");
         }
     }
 }

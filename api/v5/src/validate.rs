@@ -3,6 +3,7 @@
 use coditect_auth::{PASSWORD_CHARS, judge_password};
 use coditect_store::records::normalise_email;
 use serde_json::{Map, Value};
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::error::ApiError;
 
@@ -71,6 +72,26 @@ pub(crate) fn name(input: &str) -> Result<String, ApiError> {
     text("name", input, NAME_CHARS, "must have 1 to 200 characters and no control characters")
 }
 
+/// What [`person`] takes, for the document.
+pub(crate) fn person_schema() -> Object {
+    text_schema(PERSON_CHARS)
+}
+
+/// What [`name`] takes, for the document.
+pub(crate) fn name_schema() -> Object {
+    text_schema(NAME_CHARS)
+}
+
+/// No control characters, and something beside space.
+fn text_schema(length: std::ops::RangeInclusive<usize>) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(*length.start()))
+        .max_length(Some(*length.end()))
+        .pattern(Some(r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$"))
+        .build()
+}
+
 fn text(
     field: &'static str,
     input: &str,
@@ -78,7 +99,8 @@ fn text(
     rule: &str,
 ) -> Result<String, ApiError> {
     let trimmed = input.trim();
-    if length.contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control) {
+    let fits = !trimmed.is_empty() && length.contains(&input.chars().count());
+    if fits && !input.chars().any(char::is_control) {
         return Ok(trimmed.to_owned());
     }
     Err(ApiError::validation(field, rule))
@@ -144,7 +166,7 @@ mod tests {
         assert_eq!(person("firstName", " Zoë ").unwrap(), "Zoë");
         assert!(person("firstName", "   ").is_err() && person("firstName", &"x".repeat(101)).is_err());
         assert!(name(&"ü".repeat(200)).is_ok() && name(&"x".repeat(201)).is_err());
-        assert!(name("a\nb").is_err());
+        assert!(name("a\nb").is_err() && name("a\n").is_err());
         assert!(workspace_path(&"p".repeat(4096)).is_ok() && workspace_path(&"p".repeat(4097)).is_err());
         assert!(workspace_path("a\0b").is_err() && workspace_path("").is_err());
     }

@@ -28,7 +28,8 @@ impl Config {
             .route(
                 "/api/v5",
                 "local = 'api'\nauth = 'jwt'\npublic = ['GET /api/v5/health', 'POST /api/v5/auth/register', \
-                 'POST /api/v5/auth/login', 'POST /api/v5/auth/refresh']",
+                 'POST /api/v5/auth/login', 'POST /api/v5/auth/refresh', 'GET /api/v5/openapi.json', \
+                 'GET /api/v5/docs']",
             )
             .route("/api/v5/sessions/{id}/terminals", "local = 'terminal'\nauth = 'jwt'")
             .route("/theia", THEIA)

@@ -17,6 +17,9 @@ const DEFAULT_LIMIT: usize = 100;
 /// The most items of a list in one answer.
 const MAX_LIMIT: usize = 200;
 
+/// The longest cursor, in bytes.
+const MAX_CURSOR_BYTES: usize = 4096;
+
 /// The query. What does not fit is a validation error.
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -43,6 +46,7 @@ pub(crate) struct PageQuery {
     #[param(minimum = 1, maximum = 200, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the part before. It means nothing to clients, and is good for the same list only.
+    #[serde(default, deserialize_with = "cursor")]
     #[param(max_length = 4096)]
     cursor: Option<String>,
 }
@@ -71,6 +75,11 @@ fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
     let limit =
         String::deserialize(deserializer)?.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.map(Some).ok_or_else(|| D::Error::custom(format_args!("must be a number from 1 to {MAX_LIMIT}")))
+}
+
+fn cursor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let cursor = Some(String::deserialize(deserializer)?).filter(|cursor| cursor.len() <= MAX_CURSOR_BYTES);
+    cursor.map(Some).ok_or_else(|| D::Error::custom("must be a next_cursor of this list"))
 }
 
 /// A place in a list that clients carry around without knowing what it says.

@@ -37,9 +37,13 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RegisterRequest {
+    #[schema(format = "email", max_length = 254)]
     email: String,
+    #[schema(format = "password", min_length = 8, max_length = 128)]
     password: String,
+    #[schema(schema_with = validate::person_schema)]
     first_name: String,
+    #[schema(schema_with = validate::person_schema)]
     last_name: String,
 }
 
@@ -47,6 +51,7 @@ pub(crate) struct RegisterRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LoginRequest {
     email: String,
+    #[schema(format = "password")]
     password: String,
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod contract;
 pub(crate) mod health;
 pub(crate) mod plugins;
 pub(crate) mod session_life;

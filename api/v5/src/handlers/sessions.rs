@@ -72,11 +72,10 @@ pub(crate) struct SessionQuery {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionRequest {
-    /// 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(schema_with = validate::name_schema)]
     name: String,
     /// 1 to 4096 bytes; the API gives it no meaning.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^[^\\x00]*$")]
     workspace_path: Option<String>,
     #[serde(default)]
     #[schema(inline)]
@@ -92,11 +91,11 @@ pub(crate) struct SessionRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionPatch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    #[schema(schema_with = validate::name_schema)]
     name: Option<String>,
     /// `null` removes it.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096, pattern = "^[^\\x00]*$")]
     workspace_path: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(inline, nullable = false)]

@@ -4,9 +4,12 @@
 mod audit;
 mod auth;
 mod bodies;
+mod contract;
 mod cookie;
 mod fork;
+mod isolation;
 mod plugins;
+mod recording;
 mod routes;
 mod sessions;
 mod state;

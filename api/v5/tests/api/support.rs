@@ -10,6 +10,7 @@ use coditect_auth::{
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
 };
 use coditect_config::{AuthConfig, LimitsConfig, PasswordConfig};
+use coditect_store::contract::Backend;
 use coditect_store::{
     Accesses, AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
 };
@@ -24,6 +25,8 @@ use uuid::Uuid;
 use crate::plugins::Stub;
 
 pub(crate) const START: i64 = 1_800_000_000;
+/// The first element of every key.
+pub(crate) const ROOT: &str = "test";
 pub(crate) const GRACE: i64 = 10;
 pub(crate) const FAMILY: i64 = 30 * 86_400;
 /// Workspaces a user may have.
@@ -36,6 +39,7 @@ pub(crate) struct Api {
     pub(crate) families: Arc<Families>,
     pub(crate) repositories: Repositories,
     pub(crate) validator: Arc<Stub>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     _dir: TempDir,
 }
 
@@ -84,24 +88,35 @@ impl Api {
     }
 
     pub(crate) fn with_passwords(passwords: PasswordSettings) -> Self {
-        Self::build(passwords, None)
+        Self::over(passwords, |backend| backend)
     }
 
     /// One whose operators' tenant is this.
     pub(crate) fn operated_by(tenant: Uuid) -> Self {
-        Self::build(password_settings(2, 64), Some(tenant))
+        Self::build(password_settings(2, 64), Some(tenant), |backend| backend)
     }
 
-    fn build(passwords: PasswordSettings, operator_tenant: Option<Uuid>) -> Self {
+    /// With something between the store and its backend.
+    pub(crate) fn over(
+        passwords: PasswordSettings,
+        wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
+    ) -> Self {
+        Self::build(passwords, None, wrap)
+    }
+
+    fn build(
+        passwords: PasswordSettings,
+        operator_tenant: Option<Uuid>,
+        wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
+    ) -> Self {
         let validator = Arc::new(Stub::default());
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(11));
         let options = EmbeddedOptions::new(dir.path().join("store.redb"));
         let backend = Embedded::open(&options, Arc::new(SystemMonotonicClock::new())).unwrap();
-        let store = Store::new(Arc::new(backend), Arc::clone(&entropy));
-        let repositories =
-            Repositories::new(store, Keyspace::new("test"), clock.clone(), Arc::clone(&entropy));
+        let store = Store::new(wrap(Arc::new(backend)), Arc::clone(&entropy));
+        let repositories = Repositories::new(store, Keyspace::new(ROOT), clock.clone(), Arc::clone(&entropy));
         let secret = SigningSecret::new(SecretString::from("s".repeat(32))).unwrap();
         let tokens = TokenSettings {
             issuer: "coditect.ai".into(),
@@ -116,7 +131,7 @@ impl Api {
             passwords: Arc::new(PasswordHasher::new(passwords, Arc::clone(&entropy)).unwrap()),
             clock: clock.clone(),
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
-            entropy,
+            entropy: Arc::clone(&entropy),
             accesses: Accesses::new(repositories.clone(), clock.clone()),
             auth: AuthConfig { operator_tenant, ..auth_config() },
             limits: LimitsConfig { workspaces_per_user: WORKSPACES },
@@ -125,7 +140,12 @@ impl Api {
             metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
-        Self { router: router(state), clock, verifier, families, repositories, validator, _dir: dir }
+        Self { router: router(state), clock, verifier, families, repositories, validator, entropy, _dir: dir }
+    }
+
+    /// What the edge calls.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Sends a request as it is; whatever comes back.
