@@ -46,9 +46,9 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,
-    Order, Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner,
-    Settings, Tenants, TimeCursor, UpdateError, Users,
+    Agents, Audit, AuthSessions, Claimed, Client, Conversations, CursorError, Files, MAX_PAGE, Messages,
+    NewMessage, Order, Page, Pods, Registration, RegistrationError, Repositories, RequestKey, Requests,
+    Rotated, Sessions, SettingOwner, Settings, Tenants, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

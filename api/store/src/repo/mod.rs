@@ -8,9 +8,11 @@ mod conversations;
 mod error;
 mod files;
 pub(crate) mod indexed;
+mod live_families;
 mod messages;
 mod page;
 mod pods;
+mod requests;
 mod sessions;
 mod settings;
 mod tenants;
@@ -31,6 +33,7 @@ pub use self::files::Files;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
 pub use self::pods::Pods;
+pub use self::requests::{Claimed, RequestKey, Requests};
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
@@ -115,6 +118,11 @@ impl Repositories {
     /// Settings of users and tenants.
     pub fn settings(&self) -> Settings<'_> {
         Settings::new(&self.context)
+    }
+
+    /// Requests that clients may repeat.
+    pub fn requests(&self) -> Requests<'_> {
+        Requests::new(&self.context)
     }
 
     /// Which workspace has which pod.

@@ -8,8 +8,8 @@ use crate::keyspace::element::Element;
 use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
-    Agent, AuditEntry, Conversation, File, Message, PodAllocation, Record, Session, Setting, Tenant,
-    TokenFamily, User,
+    Agent, AuditEntry, Conversation, File, Message, PodAllocation, Record, Session, Setting, StoredRequest,
+    Tenant, TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
 
@@ -96,6 +96,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Files => record_of::<File>,
         TenantFamily::Agents => record_of::<Agent>,
         TenantFamily::Settings => record_of::<Setting>,
+        TenantFamily::Requests => record_of::<StoredRequest>,
         // Blobs have checks of their own: contents.rs.
         _ => return Ok(None),
     };
@@ -141,6 +142,9 @@ fn entry(
         (F::AgentsByName, _) => {
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
             entry_of::<Agent>(scope, scope.key(F::Agents, &(id,)))
+        }
+        (F::RequestsByTime, [_, Id(user), Element::Text(key)]) => {
+            entry_of::<StoredRequest>(scope, scope.key(F::Requests, &(user, key.as_ref())))
         }
         _ => return Ok(None),
     }))

@@ -9,6 +9,7 @@ mod home;
 mod isolation;
 mod logins;
 mod pods;
+mod requests;
 mod settings;
 mod users;
 mod verify;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<Check> {
         isolation::ALL,
         logins::ALL,
         pods::ALL,
+        requests::ALL,
         settings::ALL,
         users::ALL,
         verify::ALL,
