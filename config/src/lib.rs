@@ -17,8 +17,8 @@ mod validate;
 pub use problem::{ConfigError, Problem};
 pub use typed::{
     Auth, AuthConfig, Config, FailureMode, FoundationDbConfig, LocalService, Method,
-    Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Route, Sandbox, Segment,
-    ServerConfig, StoreConfig, Target, TerminalConfig, UpstreamConfig,
+    Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Rate, Route, Sandbox,
+    Segment, ServerConfig, StoreConfig, Target, TerminalConfig, Throttle as ThrottleConfig, UpstreamConfig,
 };
 
 use std::path::{Path, PathBuf};

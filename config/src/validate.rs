@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, TerminalConfig,
-    UpstreamConfig,
+    AuthConfig, Config, FailureMode, Password, PluginConfig, Rate, Sandbox, ServerConfig, TerminalConfig,
+    Throttle, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -158,6 +158,7 @@ fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
             }
         }),
         password: password(check, &raw.password),
+        throttle: throttle(check, &raw.throttle),
     };
     if let Some(at) = &raw.audience
         && at.get_ref().starts_with("coditect-")
@@ -184,6 +185,22 @@ fn password(check: &mut Checker<'_>, raw: &raw::Password) -> Password {
         parallelism: check.number(&raw.parallelism, 1, 1..=16, "auth.password.parallelism"),
         workers: check.number(&raw.workers, 2, 1..=64, "auth.password.workers"),
         queue: check.number(&raw.queue, 64, 0..=10_000, "auth.password.queue"),
+    }
+}
+
+fn throttle(check: &mut Checker<'_>, raw: &raw::Throttle) -> Throttle {
+    let mut number = |value: &_, default, least, key: &str| {
+        check.number(value, default, least..=1_000_000, &format!("auth.throttle.{key}"))
+    };
+    Throttle {
+        account: Rate {
+            per_minute: number(&raw.per_account_per_minute, 6, 0, "per_account_per_minute"),
+            burst: number(&raw.per_account_burst, 10, 1, "per_account_burst"),
+        },
+        address: Rate {
+            per_minute: number(&raw.per_address_per_minute, 120, 0, "per_address_per_minute"),
+            burst: number(&raw.per_address_burst, 240, 1, "per_address_burst"),
+        },
     }
 }
 

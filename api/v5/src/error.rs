@@ -27,6 +27,12 @@ pub(crate) enum ApiError {
     /// No such path, or no such object for this caller.
     #[error("not found")]
     NotFound,
+    /// No such path; what clients of old used it for is elsewhere.
+    #[error("there is no such path; it is {0} now")]
+    MovedPath(String),
+    /// The path exists, the method does not; what clients of old used it for is elsewhere.
+    #[error("this path does not support the method; it is {0} now")]
+    MovedMethod(String),
     /// The path exists, the method does not.
     #[error("this path does not support the method; see the Allow header")]
     MethodNotAllowed,
@@ -65,6 +71,15 @@ pub(crate) enum ApiError {
         /// What is expected.
         reason: String,
     },
+    /// The key of an earlier request, which was another.
+    #[error("the Idempotency-Key was used for another request; use a new one for each")]
+    KeyReused,
+    /// The caller has tried too often.
+    #[error("too many attempts, try again in {seconds} s")]
+    TooManyRequests {
+        /// When to try again.
+        seconds: u64,
+    },
     /// A limit of concurrent work is reached.
     #[error("the server is busy, try again in a moment")]
     Overloaded,
@@ -92,8 +107,8 @@ impl ApiError {
             Self::Auth(AuthError::Unavailable) | Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
             Self::Forbidden(_) => ErrorCode::Forbidden,
-            Self::NotFound => ErrorCode::NotFound,
-            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::NotFound | Self::MovedPath(_) => ErrorCode::NotFound,
+            Self::MethodNotAllowed | Self::MovedMethod(_) => ErrorCode::MethodNotAllowed,
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
@@ -103,6 +118,8 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
             Self::InvalidJson(_) => ErrorCode::InvalidJson,
             Self::Validation { .. } => ErrorCode::ValidationFailed,
+            Self::KeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::TooManyRequests { .. } => ErrorCode::TooManyRequests,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Internal(_) => ErrorCode::Internal,
         }
@@ -116,15 +133,16 @@ impl ApiError {
             }
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound | Self::MovedPath(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed | Self::MovedMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
             Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Validation { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Validation { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -132,7 +150,10 @@ impl ApiError {
 
     /// When to try again, in seconds, where that can help.
     fn retry_after(&self) -> Option<u64> {
-        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECONDS)
+        match self {
+            Self::TooManyRequests { seconds } => Some(*seconds),
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECONDS),
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! What handlers take from a request: the caller, ids in the path, a query, a JSON body, preconditions.
 
 mod conditions;
+mod hints;
 mod query;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::conditions::IfMatch;
+pub(crate) use self::conditions::{Expected, IfMatch};
 pub(crate) use self::query::{Cursor, PageQuery, Query};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use coditect_auth::{AuthError, Identity};
@@ -81,6 +84,18 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
     }
 }
 
+/// The one variable segment of the path, decoded. One that is not UTF-8 names no object.
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Self(text)).map_err(|_| ApiError::NotFound)
+    }
+}
+
 fn id(text: &str) -> Result<Uuid, ApiError> {
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
         return Err(ApiError::NotFound);
@@ -113,7 +128,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
-        parse(&read(request).await?).map(Self)
+        parse(&read(request.into_body()).await?).map(Self)
     }
 }
 
@@ -125,7 +140,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let declared = check_content_type(request.headers());
-        let body = read(request).await?;
+        let body = read(request.into_body()).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -145,12 +160,13 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
+/// A whole body, within its limits of size and time.
+pub(crate) async fn read(body: Body) -> Result<Bytes, ApiError> {
     // Nobody waits for a body whose declared length is refused anyway.
-    if axum::body::HttpBody::size_hint(request.body()).lower() > MAX_BODY_BYTES as u64 {
+    if axum::body::HttpBody::size_hint(&body).lower() > MAX_BODY_BYTES as u64 {
         return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES as u64 });
     }
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES);
+    let body = Limited::new(body, MAX_BODY_BYTES);
     match tokio::time::timeout(BODY_DEADLINE, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -196,7 +212,18 @@ fn wrong_data(path: String, error: &serde_json::Error) -> ApiError {
         None if path == "." => "body".to_owned(),
         None => path,
     };
-    ApiError::Validation { field, reason: reason.to_owned() }
+    ApiError::Validation { field, reason: hints::unknown_field(reason).unwrap_or_else(|| reason.to_owned()) }
+}
+
+/// What is remembered of whoever sent a request.
+pub(crate) struct Sender(pub(crate) Client);
+
+impl<S: Send + Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(client(&parts.headers)))
+    }
 }
 
 /// What is remembered of the client that logs in.

@@ -13,9 +13,13 @@ mod error_code;
 mod extract;
 mod guard;
 mod handlers;
+mod idempotency;
 mod metrics;
+mod moved;
 mod openapi;
 mod state;
+mod throttle;
+mod trail;
 mod validate;
 
 use std::sync::Arc;
@@ -28,10 +32,11 @@ pub use error_code::ErrorCode;
 pub use metrics::ApiMetrics;
 pub use openapi::document;
 pub use state::ApiState;
+pub use throttle::Throttle;
 
 use access::{AccessTable, Enforcement};
-use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{agents, auth, conversations, health, logins, messages, sessions, settings};
+use idempotency::Idempotency;
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -41,8 +46,13 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
         .routes(routes!(openapi::openapi_json))
         .merge(health::routes())
+        .merge(agents::routes())
         .merge(auth::routes())
+        .merge(conversations::routes())
+        .merge(logins::routes())
+        .merge(messages::routes())
         .merge(sessions::routes())
+        .merge(settings::routes())
 }
 
 /// The whole API, with the paths as clients see them.
@@ -51,12 +61,15 @@ pub fn router(state: ApiState) -> Router {
     let metrics = Arc::clone(&state.metrics);
     let (operations, document) = operations().split_for_parts();
     let enforcement = Enforcement { table: AccessTable::of(&document), state: Arc::clone(&state) };
-    let operations =
-        operations.route_layer(middleware::from_fn_with_state(Arc::new(enforcement), access::enforce));
+    let idempotency = Idempotency::of(&document, Arc::clone(&state));
+    // The last one is the outermost: nobody repeats a request who may not send it.
+    let operations = operations
+        .route_layer(middleware::from_fn_with_state(Arc::new(idempotency), idempotency::replay))
+        .route_layer(middleware::from_fn_with_state(Arc::new(enforcement), access::enforce));
     Router::new()
         .nest(PREFIX, operations)
-        .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .fallback(moved::no_path)
+        .method_not_allowed_fallback(moved::no_method)
         .with_state(state)
         .layer(middleware::from_fn_with_state(metrics, guard::catch_panic))
         .layer(middleware::from_fn(guard::never_cache))

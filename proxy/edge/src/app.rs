@@ -10,7 +10,7 @@ use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState};
+use coditect_api::{ApiMetrics, ApiState, Throttle};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
     TokenIssuer, TokenSettings, TokenVerifier,
@@ -142,6 +142,7 @@ impl App {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             auth: config.auth.clone(),
+            throttle: Throttle::new(&config.auth.throttle, Arc::clone(&clock)),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
         });

@@ -1,7 +1,7 @@
-//! `If-Match`: the version of an object that a change is meant for.
+//! `If-Match` and `If-None-Match`: the version of an object that a change is meant for.
 
 use axum::extract::FromRequestParts;
-use http::header::IF_MATCH;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -28,5 +28,39 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         // Weak tags never match (RFC 9110, 8.8.3.2).
         let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         Ok(Self(Some(version.and_then(|text| text.parse().ok()).unwrap_or(NO_VERSION))))
+    }
+}
+
+/// What a PUT may find in the place of what it brings: `If-Match` and `If-None-Match: *`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Whatever there is, or nothing.
+    Anything,
+    /// Nothing: `If-None-Match: *`.
+    Nothing,
+    /// An object, whatever its version: `If-Match: *`.
+    Something,
+    /// An object of this version.
+    Version(u64),
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Expected {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let present = parts.headers.contains_key(IF_MATCH);
+        let mut values = parts.headers.get_all(IF_NONE_MATCH).iter();
+        let Some(none_match) = values.next() else {
+            let IfMatch(version) = IfMatch::from_request_parts(parts, state).await?;
+            return Ok(match version {
+                Some(version) => Self::Version(version),
+                None if present => Self::Something,
+                None => Self::Anything,
+            });
+        };
+        if none_match != "*" || values.next().is_some() || present {
+            return Err(ApiError::validation("If-None-Match", "must be *, without If-Match beside it"));
+        }
+        Ok(Self::Nothing)
     }
 }

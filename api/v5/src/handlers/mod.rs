@@ -1,8 +1,13 @@
 //! One file per resource: its requests, its answers, its operations.
 
+pub(crate) mod agents;
 pub(crate) mod auth;
+pub(crate) mod conversations;
 pub(crate) mod health;
+pub(crate) mod logins;
+pub(crate) mod messages;
 pub(crate) mod sessions;
+pub(crate) mod settings;
 
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;

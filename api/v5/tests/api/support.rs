@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiMetrics, ApiState, router};
+use coditect_api::{ApiMetrics, ApiState, Throttle, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
 };
-use coditect_config::{AuthConfig, PasswordConfig};
+use coditect_config::{AuthConfig, PasswordConfig, Rate, ThrottleConfig};
+use coditect_store::records::{Role, User};
 use coditect_store::{
     AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
 };
@@ -24,12 +25,16 @@ pub(crate) const START: i64 = 1_800_000_000;
 pub(crate) const GRACE: i64 = 10;
 pub(crate) const FAMILY: i64 = 30 * 86_400;
 
+/// No limit.
+pub(crate) const UNLIMITED: Rate = Rate { per_minute: 0, burst: 1 };
+
 pub(crate) struct Api {
     router: Router,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) verifier: TokenVerifier,
     pub(crate) families: Arc<Families>,
     pub(crate) repositories: Repositories,
+    pub(crate) registry: prometheus::Registry,
     _dir: TempDir,
 }
 
@@ -78,6 +83,16 @@ impl Api {
     }
 
     pub(crate) fn with_passwords(passwords: PasswordSettings) -> Self {
+        Self::with(passwords, auth_config())
+    }
+
+    /// With limits of attempts, for an account and for an address.
+    pub(crate) fn with_throttle(account: Rate, address: Rate) -> Self {
+        let auth = AuthConfig { throttle: ThrottleConfig { account, address }, ..auth_config() };
+        Self::with(password_settings(2, 64), auth)
+    }
+
+    fn with(passwords: PasswordSettings, auth: AuthConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(11));
@@ -92,6 +107,7 @@ impl Api {
             audience: "coditect-users".into(),
             access_seconds: 3600,
         };
+        let registry = prometheus::Registry::new();
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), clock.clone()));
         let state = ApiState {
             repositories: repositories.clone(),
@@ -101,11 +117,12 @@ impl Api {
             clock: clock.clone(),
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
             entropy,
-            auth: auth_config(),
-            metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
+            throttle: Throttle::new(&auth.throttle, clock.clone()),
+            auth,
+            metrics: Arc::new(ApiMetrics::new(&registry).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
-        Self { router: router(state), clock, verifier, families, repositories, _dir: dir }
+        Self { router: router(state), clock, verifier, families, repositories, registry, _dir: dir }
     }
 
     /// Sends a request as it is.
@@ -142,6 +159,46 @@ impl Api {
             request.extensions_mut().insert(self.admit(token).await.unwrap());
         }
         self.raw(request).await
+    }
+
+    /// As [`Self::call`], with more headers.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request =
+            request.body(body.map_or(Body::empty(), |body| Body::from(body.to_string()))).unwrap();
+        request.extensions_mut().insert(self.admit(token).await.unwrap());
+        self.raw(request).await
+    }
+
+    /// A login from an address.
+    pub(crate) async fn log_in_from(&self, address: &str, email: &str, password: &str) -> Answer {
+        let body = json!({"email": email, "password": password}).to_string();
+        let request = Request::post("/api/v5/auth/login")
+            .header("content-type", "application/json")
+            .header("x-real-ip", address)
+            .body(body.into());
+        self.raw(request.unwrap()).await
+    }
+
+    /// A token of a new member of a registered user's tenant, who has the same password.
+    pub(crate) async fn member(&self, of: &str, email: &str, role: Role) -> String {
+        let users = self.repositories.users();
+        let known = users.by_email(of).await.unwrap().unwrap();
+        let user =
+            User { id: uuid::Uuid::from_u128(email.len() as u128), email: email.into(), role, ..known };
+        users.create(&user).await.unwrap();
+        self.log_in_from("192.0.2.1", email, "correct horse").await.text("token")
     }
 
     pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: Value) -> Answer {
@@ -182,5 +239,6 @@ fn auth_config() -> AuthConfig {
         refresh_grace_seconds: GRACE,
         operator_tenant: None,
         password: PasswordConfig { memory_kib: 8, iterations: 1, parallelism: 1, workers: 2, queue: 64 },
+        throttle: ThrottleConfig { account: UNLIMITED, address: UNLIMITED },
     }
 }
