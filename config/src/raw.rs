@@ -64,6 +64,7 @@ pub(crate) struct FoundationDb {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Auth {
     pub(crate) key_file: Opt<String>,
+    pub(crate) key_set: Opt<String>,
     pub(crate) issuer: Opt<String>,
     pub(crate) audience: Opt<String>,
     pub(crate) access_token_seconds: Opt<i64>,

@@ -109,3 +109,19 @@ fn every_example_is_valid() {
     }
     assert!(count > 0);
 }
+
+#[test]
+fn a_key_set_is_off_unless_named_and_is_a_file_of_its_own() {
+    let auth = |lines: &str| format!("{ROOT}\n[auth]\n{lines}\n");
+    assert_eq!(parse(ROOT, "edge.toml", &Environment::default()).unwrap().auth.key_set, None);
+    let named = parse(&auth("key_set = \"data/keys.json\""), "edge.toml", &Environment::default()).unwrap();
+    assert_eq!(named.auth.key_set.as_deref(), Some(std::path::Path::new("data/keys.json")));
+    for (lines, expected) in [
+        ("key_set = \"\"", "edge.toml:7: auth.key_set: is empty, expected some text"),
+        ("key_set = \"data/signing.key\"", "edge.toml:7: auth.key_set: is the same file as auth.key_file"),
+        ("audience = \"coditect-ticket\"", "edge.toml:7: auth.audience: is an audience the edge uses itself"),
+    ] {
+        let found = problems(&auth(lines));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{lines}: {found:?}");
+    }
+}

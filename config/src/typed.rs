@@ -96,6 +96,8 @@ pub struct FoundationDbConfig {
 pub struct AuthConfig {
     /// Where the signing key lives when `JWT_SECRET` is unset.
     pub key_file: PathBuf,
+    /// The key set that signs tokens; where there is one, `key_file` and `JWT_SECRET` only verify.
+    pub key_set: Option<PathBuf>,
     /// `iss` of every token.
     pub issuer: String,
     /// `aud` of access tokens.

@@ -135,6 +135,7 @@ fn trusted_proxies(check: &mut Checker<'_>, raw: &raw::Server) -> Vec<ipnet::IpN
 fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
     let config = AuthConfig {
         key_file: check.path(&raw.key_file, "data/signing.key", "auth.key_file"),
+        key_set: raw.key_set.as_ref().map(|_| check.path(&raw.key_set, "", "auth.key_set")),
         issuer: check.text(&raw.issuer, "coditect.ai", "auth.issuer"),
         audience: check.text(&raw.audience, "coditect-users", "auth.audience"),
         access_token_seconds: check.number(
@@ -162,10 +163,15 @@ fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
     };
     if let Some(at) = &raw.audience
         && at.get_ref().starts_with("coditect-")
-        && ["coditect-refresh", "coditect-workspace", "coditect-last-workspace"]
+        && ["coditect-refresh", "coditect-workspace", "coditect-last-workspace", "coditect-ticket"]
             .contains(&at.get_ref().as_str())
     {
         check.problem(at, "auth.audience", "is an audience the edge uses itself, expected another");
+    }
+    if let (Some(at), Some(set)) = (&raw.key_set, &config.key_set)
+        && *set == config.key_file
+    {
+        check.problem(at, "auth.key_set", "is the same file as auth.key_file, expected one of its own");
     }
     config
 }

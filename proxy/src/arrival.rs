@@ -16,7 +16,7 @@ use crate::service::EdgeService;
 use crate::snapshot::{RouteEntry, Snapshot};
 use bytes::BytesMut;
 use coditect_config::Auth;
-use http::header::{AUTHORIZATION, COOKIE, HOST, REFERRER_POLICY, UPGRADE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, REFERRER_POLICY, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddr;
@@ -27,6 +27,10 @@ use std::time::Duration;
 
 /// How long the form of a confirmed hand-over may take to arrive.
 const FORM_DEADLINE: Duration = Duration::from_secs(10);
+/// Where the public keys are.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// How long they may be kept. A key that is to sign waits longer than this.
+const JWKS_CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 impl EdgeService {
     /// Lets a request in, or says with what it is refused.
@@ -55,12 +59,18 @@ impl EdgeService {
         if let Err(problem) = path::check(request.uri.path()) {
             return Err(self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", problem.message()));
         }
-        let query = withhold_token(request, &host)
+        let query = withhold_credentials(request, &host)
             .map_err(|problem| self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", problem))?;
         forward::remove_identity(request);
-        if request.uri.path() == "/health" && matches!(request.method, Method::GET | Method::HEAD) {
-            ctx.code = Some("HEALTH");
-            return Err(reply(StatusCode::OK, "application/json", "{\"status\":\"ok\"}"));
+        if matches!(request.method, Method::GET | Method::HEAD) {
+            match request.uri.path() {
+                "/health" => {
+                    ctx.code = Some("HEALTH");
+                    return Err(reply(StatusCode::OK, "application/json", "{\"status\":\"ok\"}"));
+                }
+                JWKS_PATH => return Err(self.public_keys(ctx)),
+                _ => {}
+            }
         }
         let Some(route) = snapshot.routes.find(request.uri.path()).cloned() else {
             return Err(self.refuse(ctx, StatusCode::NOT_FOUND, "NOT_FOUND", "no route leads there"));
@@ -80,6 +90,18 @@ impl EdgeService {
         ctx.identity = pass.identity;
         ctx.workspace = pass.workspace;
         self.settle(session, ctx, &route, stripped)
+    }
+
+    /// What others verify our tokens with (RFC 7517, 5). A secret has no public half, so then there is nothing.
+    fn public_keys(&self, ctx: &mut RequestCtx) -> Reply {
+        let Some(keys) = self.gate.public_keys() else {
+            let message = "this edge signs its tokens with a secret and publishes no keys";
+            return self.refuse(ctx, StatusCode::NOT_FOUND, "NOT_FOUND", message);
+        };
+        ctx.code = Some("JWKS");
+        let mut reply = reply(StatusCode::OK, "application/jwk-set+json", keys);
+        reply.headers_mut().insert(CACHE_CONTROL, JWKS_CACHING);
+        reply
     }
 
     async fn admit(
@@ -210,12 +232,12 @@ fn host(request: &RequestHeader) -> String {
         .to_owned()
 }
 
-/// Takes the token out of the query, so that nothing behind the gate, no log and no upstream, ever sees it; leaves an
+/// Takes token and ticket out of the query, so that nothing behind the gate, no log and no upstream, ever sees it; leaves an
 /// origin-form target and a `Host` header, whatever form the request had.
-fn withhold_token(request: &mut RequestHeader, host: &str) -> Result<Query, &'static str> {
+fn withhold_credentials(request: &mut RequestHeader, host: &str) -> Result<Query, &'static str> {
     let query = gate::split(request.uri.query().unwrap_or_default());
     let absolute = request.uri.authority().is_some() || request.raw_path().first() != Some(&b'/');
-    if query.token.is_some() || absolute {
+    if query.token.is_some() || query.ticket.is_some() || absolute {
         let path = request.uri.path();
         let target = match &query.rest {
             Some(rest) => format!("{path}?{rest}"),

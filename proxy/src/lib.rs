@@ -41,6 +41,7 @@ mod upstream;
 pub use access_log::AccessLog;
 // What bodies are made of.
 pub use admin::Readiness;
+pub use arrival::JWKS_PATH;
 pub use bytes::Bytes;
 pub use files::EmbeddedFile;
 pub use gate::{Gate, Workspaces};

@@ -89,6 +89,17 @@ impl SigningSecret {
         }
     }
 
+    /// Reads the secret at `path`; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`load_or_create`](Self::load_or_create).
+    pub fn load_if_there(path: &Path) -> Result<Option<Self>, KeyError> {
+        match Self::load(path) {
+            Err(KeyError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            loaded => loaded.map(Some),
+        }
+    }
+
     fn load(path: &Path) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { what: "read", path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(io)?;

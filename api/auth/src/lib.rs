@@ -14,9 +14,13 @@ mod entropy;
 mod error;
 mod family;
 mod identity;
+mod key_set;
 mod keys;
 mod password;
+mod password_rules;
 mod session;
+mod tickets;
+mod token_keys;
 mod tokens;
 mod workspace;
 
@@ -28,8 +32,15 @@ pub use family::{
     Families, Family, FamilyEnd, FamilyRecord, FamilySource, Recheck, RecheckError, SourceError,
 };
 pub use identity::Identity;
+pub use key_set::{
+    KeyAlgorithm, KeyFileError, KeyPair, KeyRotation, KeySet, KeySetError, KeySetFile, KeyState, Stamp,
+    UnknownAlgorithm,
+};
 pub use keys::{KeyError, SigningSecret};
 pub use password::{PasswordError, PasswordHasher, PasswordSettings};
+pub use password_rules::{PASSWORD_CHARS, PasswordProblem, judge_password};
 pub use session::{AuthSession, RefreshVerdict, Rotation, judge_refresh};
-pub use tokens::{IssuedToken, TokenIssuer, TokenSettings, TokenVerifier};
+pub use tickets::{LedgerError, Ticket, TicketError, TicketLedger};
+pub use token_keys::TokenKeys;
+pub use tokens::{IssuedToken, TokenIssuer, TokenSettings, TokenVerifier, VerifiedToken};
 pub use workspace::{LastWorkspace, WorkspacePass};

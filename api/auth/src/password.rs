@@ -109,6 +109,19 @@ impl PasswordHasher {
         .await
     }
 
+    /// Whether a stored hash is weaker than a new one would be: of another algorithm or version, or made with less memory
+    /// or fewer passes. Who knows the password (at a login) should then store a new hash. A hash that cost more than is
+    /// configured is left alone.
+    pub fn needs_rehash(&self, stored: &str) -> bool {
+        let Ok(hash) = PasswordHash::new(stored) else { return true };
+        let Ok(made_with) = Params::try_from(&hash) else { return true };
+        let wanted = self.argon2.params();
+        hash.algorithm != Algorithm::Argon2id.ident()
+            || hash.version != Some(Version::V0x13.into())
+            || made_with.m_cost() < wanted.m_cost()
+            || made_with.t_cost() < wanted.t_cost()
+    }
+
     async fn on_worker<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
@@ -176,6 +189,26 @@ mod tests {
         assert!(!pool.verify("wrong horse".into(), Some(&hash)).await.unwrap());
         assert!(!pool.verify("correct horse".into(), None).await.unwrap());
         assert_ne!(hash, pool.hash("correct horse".into()).await.unwrap(), "salts differ");
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_is_weaker_than_configured_is_to_be_made_anew() {
+        let of = |memory_kib, iterations| {
+            let settings = PasswordSettings { memory_kib, iterations, parallelism: 1, workers: 1, queue: 1 };
+            PasswordHasher::new(settings, Arc::new(SeededEntropy::new(7))).unwrap()
+        };
+        let configured = of(64, 2);
+        let hashed_by = async |hasher: &PasswordHasher| hasher.hash("correct horse".into()).await.unwrap();
+        for (memory_kib, iterations, weaker) in
+            [(64, 2, false), (63, 2, true), (64, 1, true), (128, 1, true), (128, 3, false)]
+        {
+            let hash = hashed_by(&of(memory_kib, iterations)).await;
+            assert_eq!(configured.needs_rehash(&hash), weaker, "{hash}");
+        }
+        let hash = hashed_by(&configured).await;
+        for other in [hash.replace("argon2id", "argon2i"), hash.replace("v=19", "v=16"), "nonsense".into()] {
+            assert!(configured.needs_rehash(&other), "{other}");
+        }
     }
 
     #[tokio::test]

@@ -1,14 +1,15 @@
 //! Minting and verifying tokens.
 //!
-//! Every token is a JWT signed with HS256; its audience says what it is for, so that none can be used in another's
-//! place: access tokens (`aud` from the configuration), refresh tokens, workspace passes and the pointer to the
-//! workspace last opened. A refresh token is a function of its auth session alone, so one whose answer was lost can
-//! be given again without having been kept.
+//! Every token is a JWT signed with one of the [`TokenKeys`]; its audience says what it is for, so that none can be used
+//! in another's place: access tokens (`aud` from the configuration), refresh tokens, tickets, workspace passes and the
+//! pointer to the workspace last opened. A refresh token is a function of its auth session and the key that signs, so
+//! one whose answer was lost can be given again without having been kept.
 
+use crate::tickets::TICKET_AUDIENCE;
+use crate::token_keys::{TokenKeys, Validity};
 use crate::workspace::{LastWorkspace, WorkspacePass};
 use crate::{AuthError, AuthSession, Claims, Entropy, Identity, SigningSecret};
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -56,7 +57,7 @@ struct RefreshClaims {
 
 /// Mints tokens.
 pub struct TokenIssuer {
-    key: EncodingKey,
+    keys: Arc<TokenKeys>,
     verifier: TokenVerifier,
     settings: TokenSettings,
     entropy: Arc<dyn Entropy>,
@@ -65,12 +66,12 @@ pub struct TokenIssuer {
 impl TokenIssuer {
     /// An issuer that signs with `secret`.
     pub fn new(secret: &SigningSecret, settings: TokenSettings, entropy: Arc<dyn Entropy>) -> Self {
-        Self {
-            key: EncodingKey::from_secret(secret.bytes()),
-            verifier: TokenVerifier::new(secret, &settings),
-            settings,
-            entropy,
-        }
+        Self::with_keys(Arc::new(TokenKeys::secret(secret)), settings, entropy)
+    }
+
+    /// An issuer that signs with whichever of `keys` is to sign at that moment.
+    pub fn with_keys(keys: Arc<TokenKeys>, settings: TokenSettings, entropy: Arc<dyn Entropy>) -> Self {
+        Self { verifier: TokenVerifier::with_keys(Arc::clone(&keys), &settings), keys, settings, entropy }
     }
 
     /// An access token for a stored auth session. It never outlives its family.
@@ -90,7 +91,7 @@ impl TokenIssuer {
         Ok(IssuedToken { token: self.sign(&claims)?, expires_in: exp - now })
     }
 
-    /// The refresh token of a stored auth session: the same one each time.
+    /// The refresh token of a stored auth session: the same one each time, until another key signs.
     ///
     /// # Errors
     /// As [`access`](Self::access).
@@ -111,7 +112,8 @@ impl TokenIssuer {
     /// # Errors
     /// [`AuthError::InvalidToken`] for anything this issuer did not sign as a refresh token.
     pub fn parse_refresh(&self, token: &str) -> Result<Uuid, AuthError> {
-        let claims: RefreshClaims = self.verifier.decode(token, &self.verifier.refresh)?;
+        let verifier = &self.verifier;
+        let (claims, _): (RefreshClaims, _) = verifier.decode(token, &verifier.refresh, self.keys.now())?;
         Ok(claims.session_id)
     }
 
@@ -131,7 +133,8 @@ impl TokenIssuer {
         self.sign(&LastWorkspace { claims: self.for_family(caller, LAST_WORKSPACE_AUDIENCE), workspace })
     }
 
-    fn for_family(&self, caller: &Identity, audience: &str) -> Claims {
+    /// The caller's claims for another use, for as long as their family lives.
+    pub(crate) fn for_family(&self, caller: &Identity, audience: &str) -> Claims {
         let mut claims = Claims::clone(&caller.claims);
         claims.exp = caller.family.ends_at();
         claims.aud = audience.to_owned();
@@ -139,27 +142,42 @@ impl TokenIssuer {
         claims
     }
 
-    fn sign(&self, claims: &impl Serialize) -> Result<String, AuthError> {
-        encode(&Header::new(Algorithm::HS256), claims, &self.key).map_err(|_| AuthError::Unavailable)
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, AuthError> {
+        self.keys.sign(claims)
     }
 }
 
 /// Verifies tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenVerifier {
-    key: DecodingKey,
+    keys: Arc<TokenKeys>,
     access: Arc<Validation>,
     refresh: Arc<Validation>,
     workspace: Arc<Validation>,
     last_workspace: Arc<Validation>,
+    pub(crate) ticket: Arc<Validation>,
+}
+
+/// An access token that was found good, to be remembered in place of another look at its signature.
+#[derive(Debug, Clone)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub claims: Arc<Claims>,
+    validity: Validity,
 }
 
 impl TokenVerifier {
     /// A verifier of what [`TokenIssuer`] signs with the same secret and settings.
     pub fn new(secret: &SigningSecret, settings: &TokenSettings) -> Self {
+        Self::with_keys(Arc::new(TokenKeys::secret(secret)), settings)
+    }
+
+    /// A verifier of what [`TokenIssuer`] signs with the same keys and settings.
+    pub fn with_keys(keys: Arc<TokenKeys>, settings: &TokenSettings) -> Self {
         let validation = |audience: &str| {
-            // HS256 and nothing else: neither `none` nor a public key taken for a secret can pass.
             let mut validation = Validation::new(Algorithm::HS256);
+            // The algorithm is that of the key, in `decode`: without one nothing can pass.
+            validation.algorithms.clear();
             validation.set_issuer(&[&settings.issuer]);
             validation.set_audience(&[audience]);
             validation.set_required_spec_claims(&["exp", "iss", "aud"]);
@@ -168,12 +186,18 @@ impl TokenVerifier {
             Arc::new(validation)
         };
         Self {
-            key: DecodingKey::from_secret(secret.bytes()),
+            keys,
             access: validation(&settings.audience),
             refresh: validation(REFRESH_AUDIENCE),
             workspace: validation(WORKSPACE_AUDIENCE),
             last_workspace: validation(LAST_WORKSPACE_AUDIENCE),
+            ticket: validation(TICKET_AUDIENCE),
         }
+    }
+
+    /// What others verify our tokens with, as a JWK set; `None` where they are signed with a secret.
+    pub fn public_keys(&self) -> Option<String> {
+        self.keys.public()
     }
 
     /// The claims of an access token.
@@ -181,9 +205,25 @@ impl TokenVerifier {
     /// # Errors
     /// [`AuthError::InvalidToken`], or [`AuthError::TokenExpired`] from the second `exp` on.
     pub fn verify(&self, token: &str, now: i64) -> Result<Claims, AuthError> {
-        let claims: Claims = self.decode(token, &self.access)?;
+        let (claims, _): (Claims, _) = self.decode(token, &self.access, now)?;
         unexpired(claims.exp, now)?;
         Ok(claims)
+    }
+
+    /// As [`verify`](Self::verify), for a caller who remembers the answer and asks [`holds`](Self::holds) of it.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn examine(&self, token: &str, now: i64) -> Result<VerifiedToken, AuthError> {
+        let (claims, validity): (Claims, _) = self.decode(token, &self.access, now)?;
+        unexpired(claims.exp, now)?;
+        Ok(VerifiedToken { claims: Arc::new(claims), validity })
+    }
+
+    /// Whether a token that was found good still is at `now` (Unix seconds): it has not expired, and its key is neither
+    /// gone nor were the keys changed.
+    pub fn holds(&self, verified: &VerifiedToken, now: i64) -> bool {
+        now < verified.claims.exp && self.keys.holds(verified.validity, now)
     }
 
     /// What a workspace cookie opens.
@@ -191,7 +231,7 @@ impl TokenVerifier {
     /// # Errors
     /// As [`verify`](Self::verify).
     pub fn verify_workspace_pass(&self, token: &str, now: i64) -> Result<WorkspacePass, AuthError> {
-        let pass: WorkspacePass = self.decode(token, &self.workspace)?;
+        let (pass, _): (WorkspacePass, _) = self.decode(token, &self.workspace, now)?;
         unexpired(pass.claims.exp, now)?;
         Ok(pass)
     }
@@ -201,24 +241,31 @@ impl TokenVerifier {
     /// # Errors
     /// As [`verify`](Self::verify).
     pub fn verify_last_workspace(&self, token: &str, now: i64) -> Result<LastWorkspace, AuthError> {
-        let last: LastWorkspace = self.decode(token, &self.last_workspace)?;
+        let (last, _): (LastWorkspace, _) = self.decode(token, &self.last_workspace, now)?;
         unexpired(last.claims.exp, now)?;
         Ok(last)
     }
 
-    fn decode<T: DeserializeOwned>(&self, token: &str, validation: &Validation) -> Result<T, AuthError> {
+    /// The claims of a token for one use, and how long its signature stays good.
+    pub(crate) fn decode<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        validation: &Validation,
+        now: i64,
+    ) -> Result<(T, Validity), AuthError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(AuthError::InvalidToken);
         }
-        match decode(token, &self.key, validation) {
-            Ok(data) => Ok(data.claims),
-            Err(e) if matches!(e.kind(), ErrorKind::ExpiredSignature) => Err(AuthError::TokenExpired),
-            Err(_) => Err(AuthError::InvalidToken),
-        }
+        let header = decode_header(token).map_err(|_| AuthError::InvalidToken)?;
+        let verifying = self.keys.verifying(&header, now)?;
+        let mut validation = validation.clone();
+        validation.algorithms = vec![verifying.algorithm];
+        let data = decode(token, &verifying.key, &validation).map_err(|_| AuthError::InvalidToken)?;
+        Ok((data.claims, verifying.validity))
     }
 }
 
-fn unexpired(exp: i64, now: i64) -> Result<(), AuthError> {
+pub(crate) fn unexpired(exp: i64, now: i64) -> Result<(), AuthError> {
     if now < exp { Ok(()) } else { Err(AuthError::TokenExpired) }
 }
 
@@ -229,6 +276,7 @@ mod tests {
     use crate::SeededEntropy;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use jsonwebtoken::{EncodingKey, Header, encode};
     use secrecy::SecretString;
 
     fn secret(fill: &str) -> SigningSecret {
@@ -296,7 +344,7 @@ mod tests {
         let hs512 = encode(
             &Header::new(Algorithm::HS512),
             &Claims::of(&session(), Uuid::nil(), 1000, 2000, "coditect.ai", "users"),
-            &ours.key,
+            &EncodingKey::from_secret(secret("a").bytes()),
         );
         assert_eq!(verify(&hs512.unwrap()), Err(AuthError::InvalidToken));
         for junk in ["", ".", "..", "a.b.c", &"x".repeat(10_000)] {

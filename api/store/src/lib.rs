@@ -48,7 +48,7 @@ pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
     Agents, Audit, AuthSessions, Claimed, Client, Conversations, CursorError, Files, MAX_PAGE, Messages,
     NewMessage, Order, Page, Pods, Registration, RegistrationError, Repositories, RequestKey, Requests,
-    Rotated, Sessions, SettingOwner, Settings, Tenants, TimeCursor, UpdateError, Users,
+    Rotated, Sessions, SettingOwner, Settings, Tenants, Tickets, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -1,5 +1,6 @@
 //! Rules for what clients send. Each says what is expected, so that a form can show it.
 
+use coditect_auth::{PASSWORD_CHARS, judge_password};
 use coditect_store::records::normalise_email;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,8 +13,6 @@ const MAX_EMAIL_BYTES: usize = 254;
 const MAX_LOCAL_BYTES: usize = 64;
 /// The longest label of a domain, in bytes (RFC 1035, 2.3.4).
 const MAX_LABEL_BYTES: usize = 63;
-/// Password length, in characters.
-const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 /// Length of a person's name, in characters.
 const PERSON_CHARS: std::ops::RangeInclusive<usize> = 1..=100;
 /// Length of a workspace's name, in characters.
@@ -57,17 +56,18 @@ fn is_domain(domain: &str) -> bool {
     domain.contains('.') && domain.split('.').all(label)
 }
 
-/// A new password.
-pub(crate) fn password(input: &str) -> Result<(), ApiError> {
-    if PASSWORD_CHARS.contains(&input.chars().count()) {
+/// A new password of the user with this address. All that is wrong with it is told.
+pub(crate) fn password(input: &str, email: &str) -> Result<(), ApiError> {
+    let problems: Vec<_> = judge_password(input, Some(email)).iter().map(ToString::to_string).collect();
+    if problems.is_empty() {
         return Ok(());
     }
-    Err(ApiError::validation("password", "must have 8 to 128 characters"))
+    Err(ApiError::validation("password", problems.join("; ")))
 }
 
-/// Whether a password could ever have been set.
+/// Whether a password could ever have been set. Of the rules only the length has always been there.
 pub(crate) fn is_possible_password(input: &str) -> bool {
-    password(input).is_ok()
+    PASSWORD_CHARS.contains(&input.chars().count())
 }
 
 /// A person's name, without surrounding space.
@@ -192,14 +192,26 @@ mod tests {
 
     #[test]
     fn lengths_are_counted_in_characters_and_at_their_boundaries() {
-        assert!(password(&"ü".repeat(8)).is_ok() && password(&"ü".repeat(128)).is_ok());
-        assert!(password("1234567").is_err() && password(&"x".repeat(129)).is_err());
+        let password = |input: &str| password(input, "ann@example.com");
+        assert!(password(&"üä".repeat(4)).is_ok() && password(&"üä".repeat(64)).is_ok());
+        assert!(password("1234567").is_err() && password(&"xy".repeat(65)).is_err());
         assert_eq!(person("firstName", " Zoë ").unwrap(), "Zoë");
         assert!(person("firstName", "   ").is_err() && person("firstName", &"x".repeat(101)).is_err());
         assert!(name(&"ü".repeat(200)).is_ok() && name(&"x".repeat(201)).is_err());
         assert!(name("a\nb").is_err());
         assert!(workspace_path(&"p".repeat(4096)).is_ok() && workspace_path(&"p".repeat(4097)).is_err());
         assert!(workspace_path("a\0b").is_err() && workspace_path("").is_err());
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_password_is_told() {
+        let told = password("password1", "password1@example.com").unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "password: must not be the e-mail address or its first part; \
+             is one of the passwords that are guessed first"
+        );
+        assert!(is_possible_password("password1"), "it may have been chosen before there was a rule");
     }
 
     #[test]

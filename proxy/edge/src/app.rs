@@ -3,17 +3,18 @@
 use crate::adapters::{Api, Ready, StoredWorkspaces, Terminals};
 use crate::cli::say;
 use crate::feed::Feed;
+use crate::keys::{TokenSigning, token_signing};
 use crate::log;
 use crate::signals::{Asked, Signals};
 use crate::storage;
 use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use arc_swap::ArcSwap;
 use coditect_api::{ApiMetrics, ApiState, Throttle};
 use coditect_auth::{
-    Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
-    TokenIssuer, TokenSettings, TokenVerifier,
+    Clock, Entropy, Families, PasswordHasher, PasswordSettings, SystemClock, SystemEntropy, TokenIssuer,
+    TokenSettings, TokenVerifier,
 };
 use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
@@ -22,12 +23,12 @@ use coditect_proxy::{
 use coditect_store::{AuditLog, Repositories};
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
-use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// The built-in console.
@@ -90,6 +91,8 @@ struct App {
     store_socket: Option<StoreSocket>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
+    /// Has the key set read at once.
+    read_keys: Arc<Notify>,
 }
 
 /// What a new configuration is built with.
@@ -103,7 +106,9 @@ impl App {
     async fn start(config: Config, file: Option<&Path>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let (secret, key_made) = signing_secret(&config.auth, &*entropy)?;
+        let read_keys = Arc::<Notify>::default();
+        let TokenSigning { keys: token_keys, watcher, told: tokens_told } =
+            token_signing(&config.auth, &clock, &*entropy, &read_keys)?;
 
         let storage = storage::open(&config, Arc::clone(&entropy)).await?;
         store::refuse_unfinished_import(&storage).await?;
@@ -117,13 +122,17 @@ impl App {
         background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
         background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
 
+        if let Some(watcher) = watcher {
+            background.spawn(watcher.follow());
+        }
+
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
             audience: config.auth.audience.clone(),
             access_seconds: config.auth.access_token_seconds,
         };
-        let verifier = TokenVerifier::new(&secret, &tokens);
-        let issuer = Arc::new(TokenIssuer::new(&secret, tokens, Arc::clone(&entropy)));
+        let verifier = TokenVerifier::with_keys(Arc::clone(&token_keys), &tokens);
+        let issuer = Arc::new(TokenIssuer::with_keys(token_keys, tokens, Arc::clone(&entropy)));
         let workspaces =
             Arc::new(StoredWorkspaces { repositories: repositories.clone(), clock: Arc::clone(&clock) });
         let terminals = TerminalService::new(
@@ -166,7 +175,14 @@ impl App {
         };
         let parts = Parts {
             snapshot: Arc::clone(&snapshot),
-            gate: Gate::new(verifier, issuer, families, workspaces, Arc::clone(&clock)),
+            gate: Gate::new(
+                verifier,
+                issuer,
+                families,
+                workspaces,
+                Arc::new(repositories.clone()),
+                Arc::clone(&clock),
+            ),
             metrics,
             registry,
             readiness: Arc::new(Ready {
@@ -188,13 +204,14 @@ impl App {
             store_socket,
             snapshot,
             reloader,
+            read_keys,
         };
-        app.introduce(key_made, &storage.description);
+        app.introduce(&tokens_told, &storage.description);
         Ok(app)
     }
 
     /// Tells a person what is served, and where.
-    fn introduce(&self, key_made: bool, store: &str) {
+    fn introduce(&self, tokens: &str, store: &str) {
         let (http, admin) = (self.server.http_addr(), self.server.admin_addr());
         say(&format!("coditect-edge {}", env!("CARGO_PKG_VERSION")));
         say(&format!(
@@ -203,14 +220,7 @@ impl App {
         ));
         say(&format!("  admin   http://{admin}  (/metrics, /livez, /readyz)"));
         say(&format!("  store   {store}"));
-        match (key_made, std::env::var_os("JWT_SECRET").is_some()) {
-            (_, true) => say("  tokens  signed with JWT_SECRET"),
-            (true, _) => say(&format!(
-                "  tokens  signed with {} (made now; keep it)",
-                self.config.auth.key_file.display()
-            )),
-            (false, _) => say(&format!("  tokens  signed with {}", self.config.auth.key_file.display())),
-        }
+        say(&format!("  tokens  {tokens}"));
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
@@ -241,6 +251,7 @@ impl App {
 
     /// Takes routes, upstreams and plugins from the file anew. A bad file changes nothing.
     async fn reload(&self) {
+        self.read_keys.notify_one();
         let (reloader, file) = (Arc::clone(&self.reloader), self.file.clone());
         let built = tokio::task::spawn_blocking(move || {
             let config = load(file.as_deref())?;
@@ -280,15 +291,6 @@ fn launcher(config: &TerminalConfig) -> Option<PathBuf> {
         tracing::warn!("this kernel has no Landlock, so no terminal will start; see `sandbox` in [terminal]");
     }
     Some(PathBuf::from("/proc/self/exe"))
-}
-
-/// `JWT_SECRET`, or the key file, which is made where there is none.
-fn signing_secret(config: &AuthConfig, entropy: &dyn Entropy) -> anyhow::Result<(SigningSecret, bool)> {
-    match std::env::var("JWT_SECRET") {
-        Ok(secret) => Ok((SigningSecret::new(SecretString::from(secret)).context("JWT_SECRET")?, false)),
-        Err(std::env::VarError::NotPresent) => Ok(SigningSecret::load_or_create(&config.key_file, entropy)?),
-        Err(error) => bail!("JWT_SECRET: {error}"),
-    }
 }
 
 fn password_hasher(config: &AuthConfig, entropy: &Arc<dyn Entropy>) -> anyhow::Result<PasswordHasher> {

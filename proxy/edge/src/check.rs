@@ -6,7 +6,7 @@ use crate::storage;
 use anyhow::Context;
 use coditect_auth::{SystemClock, SystemEntropy};
 use coditect_config::{Auth, Config, Route};
-use coditect_proxy::{PluginLoader, RouteTable};
+use coditect_proxy::{JWKS_PATH, PluginLoader, RouteTable};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -71,6 +71,9 @@ fn print(name: &str, config: &Config) {
     };
     row("PREFIX", "WHO", "LEADS TO", "PLUGINS");
     row("/health (exactly)", "public", "the edge itself", "");
+    if config.auth.key_set.is_some() {
+        row(&format!("{JWKS_PATH} (exactly)"), "public", "the edge itself", "");
+    }
     for (prefix, route) in table(config).iter() {
         let target = route.target.to_string();
         let strip = if route.strip_prefix { ", prefix stripped" } else { "" };

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::keys::KeysArgs;
 use crate::store::StoreArgs;
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -31,6 +32,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make, show and rotate the keys that sign tokens. A running edge takes changes within seconds.
+    ///
+    /// The keys are in one file, `key_set` of [auth], readable by its owner only. Give all replicas the same one. Exits
+    /// 0; 1 if there is no such key, or no key set; 2 if it could not be carried out.
+    Keys(KeysArgs),
     /// Look into the store, check it, back it up, move it. Most of it works while the edge runs.
     ///
     /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.

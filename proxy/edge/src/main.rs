@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod feed;
 mod health;
+mod keys;
 mod log;
 mod signals;
 mod storage;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         None | Some(cli::Command::Serve) => app::serve(cli.config.as_deref()),
         Some(cli::Command::Check { json }) => check::run(cli.config.as_deref(), json),
         Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
+        Some(cli::Command::Keys(args)) => Ok(keys::run(cli.config.as_deref(), &args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {
             Err(coditect_terminal::launch(&workspace, &shell).into())
         }

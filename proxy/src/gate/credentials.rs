@@ -24,20 +24,26 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, AuthError>> {
 pub(crate) struct Query {
     /// The parameter `token`, decoded. A secret.
     pub(crate) token: Option<String>,
+    /// The parameter `ticket`, decoded. A secret until it is used.
+    pub(crate) ticket: Option<String>,
     /// The parameter `sessionId`, decoded.
     pub(crate) session_id: Option<String>,
-    /// The query without `token`, as sent; `None` where nothing is left.
+    /// The query without `token` and `ticket`, as sent; `None` where nothing is left.
     pub(crate) rest: Option<String>,
 }
 
-/// Takes `token` out of a query, whatever spelling of the name a decoder would accept.
+/// Takes `token` and `ticket` out of a query, whatever spelling of the names a decoder would accept.
 pub(crate) fn split(query: &str) -> Query {
-    let mut split = Query { token: None, session_id: None, rest: None };
+    let mut split = Query { token: None, ticket: None, session_id: None, rest: None };
     let mut rest = String::with_capacity(query.len());
     for pair in query.split('&') {
         let (name, value) = url::form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default();
         if name == "token" {
             split.token.get_or_insert_with(|| value.into_owned());
+            continue;
+        }
+        if name == "ticket" {
+            split.ticket.get_or_insert_with(|| value.into_owned());
             continue;
         }
         if name == "sessionId" {
@@ -82,6 +88,11 @@ mod tests {
             let query = split(spelled);
             assert_eq!(query.token.as_deref(), Some("secret"), "{spelled}");
             assert!(!query.rest.unwrap_or_default().contains("secret"), "{spelled}");
+        }
+        for spelled in ["ticket=secret", "x&%74icke%74=secret", "ticket=secret&ticket=other&EIO=4"] {
+            let query = split(spelled);
+            assert_eq!((query.ticket.as_deref(), query.token), (Some("secret"), None), "{spelled}");
+            assert!(!query.rest.unwrap_or_default().contains("ecret"), "{spelled}");
         }
         assert_eq!(split("token=x").rest, None);
         assert_eq!(split("tokens=x&EIO=4").rest.as_deref(), Some("tokens=x&EIO=4"));

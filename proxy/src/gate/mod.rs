@@ -7,6 +7,7 @@ mod credentials;
 mod handover;
 mod origin;
 mod pages;
+mod tickets;
 mod workspaces;
 
 pub(crate) use credentials::{Query, split};
@@ -17,7 +18,9 @@ pub use workspaces::Workspaces;
 use crate::cookies;
 use crate::reply::{Reply, refusal};
 use crate::route::below;
-use coditect_auth::{AuthError, Claims, Clock, Families, Identity, TokenIssuer, TokenVerifier};
+use coditect_auth::{
+    AuthError, Clock, Families, Identity, TicketLedger, TokenIssuer, TokenVerifier, VerifiedToken,
+};
 use coditect_config::{Auth, PathPattern, Route};
 use http::{HeaderMap, Method, StatusCode};
 use quick_cache::sync::Cache;
@@ -34,9 +37,11 @@ pub struct Gate {
     issuer: Arc<TokenIssuer>,
     families: Arc<Families>,
     workspaces: KnownWorkspaces,
+    tickets: Arc<dyn TicketLedger>,
     clock: Arc<dyn Clock>,
-    /// Access tokens whose signature was found good: checking one costs more than all else the gate does.
-    verified: Cache<Box<str>, Arc<Claims>>,
+    /// Access tokens whose signature was found good: checking one costs more than all else the gate does. None counts
+    /// any more once the keys have changed.
+    verified: Cache<Box<str>, VerifiedToken>,
 }
 
 /// What the gate looks at.
@@ -53,6 +58,19 @@ pub(crate) struct Request<'a> {
     /// Whether the client's side is encrypted.
     pub(crate) secure: bool,
     pub(crate) origins: &'a Origins,
+}
+
+/// Who credentials say the caller is.
+struct Credentials {
+    identity: Identity,
+    /// The one workspace they are for.
+    only: Option<Uuid>,
+}
+
+impl From<Identity> for Credentials {
+    fn from(identity: Identity) -> Self {
+        Self { identity, only: None }
+    }
 }
 
 /// The gate's decision.
@@ -77,17 +95,24 @@ pub(crate) struct Pass {
 }
 
 impl Gate {
-    /// A gate that verifies with `verifier`, mints workspace cookies with `issuer` and asks `families` and
-    /// `workspaces` for what lives and whose it is.
+    /// A gate that verifies with `verifier`, mints workspace cookies with `issuer` and asks `families`, `workspaces` and
+    /// `tickets` for what lives, whose it is and what was used.
     pub fn new(
         verifier: TokenVerifier,
         issuer: Arc<TokenIssuer>,
         families: Arc<Families>,
         workspaces: Arc<dyn Workspaces>,
+        tickets: Arc<dyn TicketLedger>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let workspaces = KnownWorkspaces::new(workspaces, Arc::clone(&clock));
-        Self { verifier, issuer, families, workspaces, clock, verified: Cache::new(VERIFIED_TOKENS) }
+        let verified = Cache::new(VERIFIED_TOKENS);
+        Self { verifier, issuer, families, workspaces, tickets, clock, verified }
+    }
+
+    /// What others verify our tokens with, as a JWK set; `None` where they are signed with a secret.
+    pub(crate) fn public_keys(&self) -> Option<String> {
+        self.verifier.public_keys()
     }
 
     /// Decides about a request of `route`.
@@ -102,32 +127,38 @@ impl Gate {
         match route.auth {
             Auth::Public => Decision::Pass(Pass::default()),
             Auth::Jwt => match self.token(request).await {
-                Ok(identity) => Decision::Pass(Pass { identity: Some(identity), ..Pass::default() }),
+                Ok(shown) => Decision::Pass(Pass { identity: Some(shown.identity), ..Pass::default() }),
                 Err(error) => deny(error),
             },
             Auth::Workspace => self.workspace(route, request, page).await,
         }
     }
 
-    /// A token in the header, or, since browsers cannot set headers on a WebSocket, in an upgrade's query.
-    async fn token(&self, request: &Request<'_>) -> Result<Identity, AuthError> {
+    /// A token in the header, or, since browsers cannot set headers on a WebSocket, a token or a ticket in an upgrade's
+    /// query.
+    async fn token(&self, request: &Request<'_>) -> Result<Credentials, AuthError> {
         let token = match credentials::bearer(request.headers) {
             Some(bearer) => bearer?,
-            None if request.upgrade => request.query.token.as_deref().ok_or(AuthError::MissingCredentials)?,
+            None if request.upgrade => match (&request.query.token, &request.query.ticket) {
+                (Some(token), _) => token,
+                (None, Some(ticket)) => return self.redeem(ticket, request.path).await,
+                (None, None) => return Err(AuthError::MissingCredentials),
+            },
             None => return Err(AuthError::MissingCredentials),
         };
-        self.identify(token).await
+        self.identify(token).await.map(Credentials::from)
     }
 
     /// The live caller behind an access token.
     async fn identify(&self, token: &str) -> Result<Identity, AuthError> {
         let now = self.clock.now();
-        let claims = match self.verified.get(token).filter(|claims| now < claims.exp) {
-            Some(claims) => claims,
+        let known = self.verified.get(token).filter(|known| self.verifier.holds(known, now));
+        let claims = match known {
+            Some(known) => known.claims,
             None => {
-                let claims = Arc::new(self.verifier.verify(token, now)?);
-                self.verified.insert(token.into(), Arc::clone(&claims));
-                claims
+                let verified = self.verifier.examine(token, now)?;
+                self.verified.insert(token.into(), verified.clone());
+                verified.claims
             }
         };
         // Asked each time: a signature stays good, a login does not.
@@ -147,13 +178,13 @@ impl Gate {
         }
         let credentials = match self.token(request).await {
             Err(AuthError::MissingCredentials) => match place.workspace {
-                Some(workspace) => self.cookie(request, page, workspace).await,
+                Some(workspace) => self.cookie(request, page, workspace).await.map(Credentials::from),
                 None => return self.last_opened(route, request, &place).await,
             },
             found => found.map_err(deny),
         };
         match credentials {
-            Ok(identity) => self.enter(route, request, identity, place).await,
+            Ok(shown) => self.enter(route, request, shown, place).await,
             Err(denied) => or_page(request, denied),
         }
     }
@@ -210,9 +241,10 @@ impl Gate {
         &self,
         route: &Route,
         request: &Request<'_>,
-        identity: Identity,
+        shown: Credentials,
         place: Place<'_>,
     ) -> Decision {
+        let Credentials { identity, only } = shown;
         let workspace = match place.workspace {
             Some(workspace) => self
                 .workspaces
@@ -229,6 +261,9 @@ impl Gate {
                 return deny(AuthError::Unavailable);
             }
         };
+        if only.is_some_and(|only| only != workspace) {
+            return deny(AuthError::InvalidToken);
+        }
         // The IDE finds its socket beside its page, so the page has one address: with the slash, without a file name.
         if place.workspace.is_some() && matches!(place.rest, "" | "/index.html") && !request.upgrade {
             let prefix = route.prefix.text.trim_end_matches('/');

@@ -16,6 +16,7 @@ mod requests;
 mod sessions;
 mod settings;
 mod tenants;
+mod tickets;
 mod token_families;
 mod users;
 
@@ -37,6 +38,7 @@ pub use self::requests::{Claimed, RequestKey, Requests};
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
+pub use self::tickets::Tickets;
 pub use self::users::{Registration, RegistrationError, Users};
 use crate::blobs::Blobs;
 use crate::contract::{RangeRead, ReadMode};
@@ -123,6 +125,11 @@ impl Repositories {
     /// Requests that clients may repeat.
     pub fn requests(&self) -> Requests<'_> {
         Requests::new(&self.context)
+    }
+
+    /// The one-use tickets that were used.
+    pub fn tickets(&self) -> Tickets<'_> {
+        Tickets::new(&self.context)
     }
 
     /// Which workspace has which pod.

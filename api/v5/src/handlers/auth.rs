@@ -145,7 +145,7 @@ async fn register(
 ) -> Result<Response, ApiError> {
     let mode = CookieMode::of(&headers, &uri)?;
     let email = validate::email(&request.email)?;
-    validate::password(&request.password)?;
+    validate::password(&request.password, &email)?;
     let first_name = validate::person("firstName", &request.first_name)?;
     let last_name = validate::person("lastName", &request.last_name)?;
     throttle::admit(&state, Attempt::Register, &email, &client)?;
@@ -215,11 +215,13 @@ async fn login(
     };
     let possible = validate::is_possible_password(&request.password);
     let stored = known.as_ref().filter(|_| possible).map(|user| user.password_hash.as_str());
-    let matches = state.passwords.verify(SecretString::from(request.password), stored).await?;
+    let password = SecretString::from(request.password);
+    let matches = state.passwords.verify(password.clone(), stored).await?;
     let user = match known {
         Some(user) if matches && user.status == UserStatus::Active => user,
         known => return Err(login_failed(&state, &request.email, known.as_ref(), &client).await),
     };
+    let user = rehash(&state, user, password).await;
     let auth_session = new_login(&state, &user, &client);
     state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await?;
     throttle::succeeded(&state, &request.email);
@@ -337,6 +339,34 @@ async fn login_failed(state: &ApiState, email: &str, known: Option<&User>, clien
         }
     };
     recorded.err().unwrap_or(ApiError::InvalidCredentials)
+}
+
+/// Stores a new hash where the stored one is weaker than configured: only now is the password known. What keeps it from
+/// being stored never keeps anybody from signing in; the next login tries again.
+async fn rehash(state: &ApiState, user: User, password: SecretString) -> User {
+    if !state.passwords.needs_rehash(&user.password_hash) {
+        return user;
+    }
+    let hash = match state.passwords.hash(password).await {
+        Ok(hash) => hash,
+        Err(error) => {
+            tracing::debug!(user = %user.id, %error, "a password hash was not renewed");
+            return user;
+        }
+    };
+    // Not over a password that was set meanwhile.
+    let store = |stored: &mut User| {
+        if stored.password_hash == user.password_hash {
+            stored.password_hash.clone_from(&hash);
+        }
+    };
+    match state.repositories.users().update(user.tenant_id, user.id, None, store).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(user = %user.id, %error, "a renewed password hash could not be stored");
+            user
+        }
+    }
 }
 
 /// The first auth session of a new family.

@@ -48,10 +48,12 @@ async fn outage_6_every_token_names_a_stored_session_and_family() {
 #[tokio::test]
 async fn registration_says_what_is_wrong() {
     let api = Api::new();
-    let good = json!({"email": "a@example.com", "password": "12345678", "firstName": "A", "lastName": "L"});
+    let good = json!({"email": "a@example.com", "password": "a good one", "firstName": "A", "lastName": "L"});
     for (field, value, message) in [
         ("email", "nobody", "email: must be an address such as name@example.com"),
         ("password", "1234567", "password: must have 8 to 128 characters"),
+        ("password", "A@example.com", "password: must not be the e-mail address or its first part"),
+        ("password", "Password123", "password: is one of the passwords that are guessed first"),
         ("firstName", "  ", "firstName: must have 1 to 100 characters and no control characters"),
         ("lastName", "", "lastName: must have 1 to 100 characters and no control characters"),
     ] {
@@ -303,4 +305,31 @@ async fn all_refused_logins_cost_the_same() {
     }
     let (fastest, slowest) = (least.iter().min().unwrap(), least.iter().max().unwrap());
     assert!(*slowest < *fastest * 2, "{least:?}");
+}
+
+#[tokio::test]
+async fn a_login_renews_a_hash_that_is_weaker_than_configured() {
+    let mut settings = password_settings(2, 64);
+    settings.iterations = 2;
+    let api = Api::with_passwords(settings);
+    let registered = api.register("ann@example.com").await;
+    let claims = api.verifier.verify(&registered.text("token"), START).unwrap();
+    let entropy = std::sync::Arc::new(coditect_auth::SeededEntropy::new(5));
+    let before = coditect_auth::PasswordHasher::new(password_settings(1, 1), entropy).unwrap();
+    let weak = before.hash("correct horse".into()).await.unwrap();
+    let users = api.repositories.users();
+    let put = |user: &mut coditect_store::records::User| user.password_hash.clone_from(&weak);
+    users.update(claims.tenant_id, claims.sub, None, put).await.unwrap();
+    let stored = async || users.get(claims.tenant_id, claims.sub).await.unwrap().unwrap().password_hash;
+
+    let login = |password: &str| {
+        api.post("/api/v5/auth/login", None, json!({"email": "ann@example.com", "password": password}))
+    };
+    login("wrong horse").await.refused(401, "INVALID_CREDENTIALS");
+    assert_eq!(stored().await, weak, "only who knows the password can renew its hash");
+    assert_eq!(login("correct horse").await.status, 200);
+    let renewed = stored().await;
+    assert!(renewed.starts_with("$argon2id$v=19$m=8,t=2,p=1$"), "{renewed}");
+    assert_eq!(login("correct horse").await.status, 200);
+    assert_eq!(stored().await, renewed, "and once is enough");
 }

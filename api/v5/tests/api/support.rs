@@ -232,6 +232,7 @@ impl Api {
 fn auth_config() -> AuthConfig {
     AuthConfig {
         key_file: "unused".into(),
+        key_set: None,
         issuer: "coditect.ai".into(),
         audience: "coditect-users".into(),
         access_token_seconds: 3600,

@@ -11,6 +11,7 @@ mod logins;
 mod pods;
 mod requests;
 mod settings;
+mod tickets;
 mod users;
 mod verify;
 mod workspaces;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Check> {
         pods::ALL,
         requests::ALL,
         settings::ALL,
+        tickets::ALL,
         users::ALL,
         verify::ALL,
         workspaces::ALL,
