@@ -35,7 +35,7 @@ pub use state::ApiState;
 pub use throttle::Throttle;
 
 use access::{AccessTable, Enforcement};
-use handlers::{agents, auth, conversations, health, logins, messages, sessions, settings};
+use handlers::{agents, auth, conversations, health, logins, messages, sessions, settings, tickets};
 use idempotency::Idempotency;
 
 /// Where the API is.
@@ -53,6 +53,7 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
         .merge(messages::routes())
         .merge(sessions::routes())
         .merge(settings::routes())
+        .merge(tickets::routes())
 }
 
 /// The whole API, with the paths as clients see them.

@@ -8,6 +8,7 @@ pub(crate) mod logins;
 pub(crate) mod messages;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod tickets;
 
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;

@@ -14,4 +14,5 @@ mod sessions;
 mod settings;
 mod support;
 mod throttle;
+mod tickets;
 mod trail;
