@@ -116,8 +116,8 @@ pub(crate) fn admit(
     state.throttle.take(account, client).map_err(|refusal| refuse(state, attempt, &refusal))
 }
 
-/// Takes back that an attempt which succeeded was counted against the account.
-pub(crate) fn succeeded(state: &ApiState, account: &str) {
+/// Takes back that an attempt was counted against the account: it has succeeded, or the password could not be tried.
+pub(crate) fn give_back(state: &ApiState, account: &str) {
     state.throttle.give_back(account);
 }
 

@@ -179,7 +179,7 @@ async fn register(
     let registration = Registration { tenant, user, auth_session };
     state.repositories.users().register(&registration).await?;
     let Registration { user, auth_session, .. } = registration;
-    throttle::succeeded(&state, &user.email);
+    throttle::give_back(&state, &user.email);
     let deed = || Deed::by_login(&auth_session, &client);
     deed().record(&state, AuditAction::UserCreate, "user", user.id).await?;
     deed().record(&state, AuditAction::Login, "family", auth_session.family).await?;
@@ -216,7 +216,8 @@ async fn login(
     let possible = validate::is_possible_password(&request.password);
     let stored = known.as_ref().filter(|_| possible).map(|user| user.password_hash.as_str());
     let password = SecretString::from(request.password);
-    let matches = state.passwords.verify(password.clone(), stored).await?;
+    let verified = state.passwords.verify(password.clone(), stored).await;
+    let matches = verified.inspect_err(|_| throttle::give_back(&state, &request.email))?;
     let user = match known {
         Some(user) if matches && user.status == UserStatus::Active => user,
         known => return Err(login_failed(&state, &request.email, known.as_ref(), &client).await),
@@ -224,7 +225,7 @@ async fn login(
     let user = rehash(&state, user, password).await;
     let auth_session = new_login(&state, &user, &client);
     state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await?;
-    throttle::succeeded(&state, &request.email);
+    throttle::give_back(&state, &request.email);
     let deed = Deed::by_login(&auth_session, &client);
     deed.record(&state, AuditAction::Login, "family", auth_session.family).await?;
     answer(&state, mode, StatusCode::OK, &auth_session, user)
