@@ -105,7 +105,7 @@ async fn what_is_removed_and_what_concerns_the_tenant_is_recorded() {
         recorded.iter().map(|entry| (entry.action.as_str(), entry.object.id.as_str())).collect();
     let expected = [
         ("conversation.delete", talk.as_str()),
-        ("agent.delete", &agent),
+        ("agent.delete", agent.as_str()),
         ("setting.update", "theme"),
         ("setting.update", "theme"),
     ];
