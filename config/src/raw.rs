@@ -74,6 +74,7 @@ pub(crate) struct Auth {
     pub(crate) refresh_grace_seconds: Opt<i64>,
     pub(crate) operator_tenant: Opt<String>,
     pub(crate) password: Password,
+    pub(crate) throttle: Throttle,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +97,15 @@ pub(crate) struct Audit {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     pub(crate) workspaces_per_user: Opt<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Throttle {
+    pub(crate) per_account_per_minute: Opt<i64>,
+    pub(crate) per_account_burst: Opt<i64>,
+    pub(crate) per_address_per_minute: Opt<i64>,
+    pub(crate) per_address_burst: Opt<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -116,6 +116,8 @@ pub struct AuthConfig {
     pub operator_tenant: Option<Uuid>,
     /// Argon2id's cost and pool.
     pub password: Password,
+    /// How often passwords and tokens may be tried.
+    pub throttle: Throttle,
 }
 
 /// `[auth.password]`
@@ -138,6 +140,24 @@ pub struct Password {
 pub struct AuditConfig {
     /// Where the key lives that signs the heads of audit trails; beside the store's file unless set.
     pub key_file: PathBuf,
+}
+
+/// `[auth.throttle]`: token buckets.
+#[derive(Debug, Clone, Copy)]
+pub struct Throttle {
+    /// For each e-mail address, whether it is somebody's or not.
+    pub account: Rate,
+    /// For each client address; of IPv6 the first 64 bits.
+    pub address: Rate,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come back in a minute; 0: there is no limit.
+    pub per_minute: u32,
+    /// Tokens it holds at most, at least 1.
+    pub burst: u32,
 }
 
 /// What confines a shell.

@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuditConfig, AuthConfig, Config, FailureMode, LimitsConfig, Password, PluginConfig, Sandbox,
-    ServerConfig, StoreConfig, TerminalConfig, UpstreamConfig,
+    AuditConfig, AuthConfig, Config, FailureMode, LimitsConfig, Password, PluginConfig, Rate, Sandbox,
+    ServerConfig, StoreConfig, TerminalConfig, Throttle, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -171,6 +171,7 @@ fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
             }
         }),
         password: password(check, &raw.password),
+        throttle: throttle(check, &raw.throttle),
     };
     if let Some(at) = &raw.audience
         && at.get_ref().starts_with("coditect-")
@@ -213,6 +214,22 @@ fn limits(check: &mut Checker<'_>, raw: &raw::Limits) -> LimitsConfig {
             1..=1000,
             "limits.workspaces_per_user",
         ),
+    }
+}
+
+fn throttle(check: &mut Checker<'_>, raw: &raw::Throttle) -> Throttle {
+    let mut number = |value: &_, default, least, key: &str| {
+        check.number(value, default, least..=1_000_000, &format!("auth.throttle.{key}"))
+    };
+    Throttle {
+        account: Rate {
+            per_minute: number(&raw.per_account_per_minute, 6, 0, "per_account_per_minute"),
+            burst: number(&raw.per_account_burst, 10, 1, "per_account_burst"),
+        },
+        address: Rate {
+            per_minute: number(&raw.per_address_per_minute, 120, 0, "per_address_per_minute"),
+            burst: number(&raw.per_address_burst, 240, 1, "per_address_burst"),
+        },
     }
 }
 

@@ -47,13 +47,13 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    ACCESS_INTERVAL, Accesses, Activate, ActivePlugin, Agents, Audit, AuditFilter, AuthSessions, By, Client,
-    Conversations, CursorError, Files, Fork, KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES,
-    MAX_MODULE_BYTES, MAX_PAGE, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_STATE_BYTES, MAX_TENANT_MODULE_BYTES,
-    Messages, NewAuditEntry, NewMessage, NewPluginVersion, Order, Page, PluginError, Plugins, Pods,
-    Registration, RegistrationError, Removals, Removed, Repositories, Rotated, SETTLED_AFTER, SessionFilter,
-    SessionStates, Sessions, SettingOwner, Settings, Tenants, Tickets, TimeCursor, Unsettled, UpdateError,
-    Users,
+    ACCESS_INTERVAL, Accesses, Activate, ActivePlugin, Agents, Audit, AuditFilter, AuthSessions, By, Claimed,
+    Client, Conversations, CursorError, Files, Fork, KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS,
+    MAX_CONFIGURATION_BYTES, MAX_MODULE_BYTES, MAX_PAGE, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_STATE_BYTES,
+    MAX_TENANT_MODULE_BYTES, Messages, NewAuditEntry, NewMessage, NewPluginVersion, Order, Page, PluginError,
+    Plugins, Pods, Registration, RegistrationError, Removals, Removed, Repositories, RequestKey, Requests,
+    Rotated, SETTLED_AFTER, SessionFilter, SessionStates, Sessions, SettingOwner, Settings, Tenants, Tickets,
+    TimeCursor, Unsettled, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

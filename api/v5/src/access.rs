@@ -10,13 +10,14 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use coditect_auth::{AuthError, Identity};
+use coditect_auth::{AuthError, Claims, Identity};
 use coditect_store::records::Role;
 use http::Method;
 use serde_json::Value;
 
 use crate::PREFIX;
 use crate::error::ApiError;
+use crate::extract::Caller;
 use crate::state::ApiState;
 
 /// Who may call an operation.
@@ -131,8 +132,7 @@ pub(crate) async fn check(
     if access == Access::Member {
         return Ok(());
     }
-    let user = state.repositories.users().get(claims.tenant_id, claims.sub).await?;
-    let role = user.ok_or(AuthError::TokenRevoked)?.role;
+    let role = role(state, claims).await?;
     let operates =
         matches!(role, Role::Owner | Role::Admin) && state.auth.operator_tenant == Some(claims.tenant_id);
     let allowed = match access {
@@ -143,6 +143,27 @@ pub(crate) async fn check(
         Access::OwnerOrOperator => role == Role::Owner || operates,
     };
     if allowed { Ok(()) } else { Err(ApiError::Forbidden("your role does not allow this")) }
+}
+
+/// For an operation of which a part asks for more than its statement does: refuses all but owners and admins.
+///
+/// # Errors
+/// [`ApiError::Forbidden`] with `why`, which says what only they may do.
+pub(crate) async fn require_admin(
+    state: &ApiState,
+    caller: &Caller,
+    why: &'static str,
+) -> Result<(), ApiError> {
+    match role(state, &caller.0.claims).await? {
+        Role::Owner | Role::Admin => Ok(()),
+        Role::Member => Err(ApiError::Forbidden(why)),
+    }
+}
+
+/// The caller's role now, which may be another than when the token was made.
+async fn role(state: &ApiState, claims: &Claims) -> Result<Role, ApiError> {
+    let user = state.repositories.users().get(claims.tenant_id, claims.sub).await?;
+    Ok(user.ok_or(AuthError::TokenRevoked)?.role)
 }
 
 #[cfg(test)]

@@ -32,6 +32,12 @@ pub(crate) enum ApiError {
     /// No such path, or no such object for this caller.
     #[error("not found")]
     NotFound,
+    /// No such path; what clients of old used it for is elsewhere.
+    #[error("there is no such path; it is {0} now")]
+    MovedPath(String),
+    /// The path exists, the method does not; what clients of old used it for is elsewhere.
+    #[error("this path does not support the method; it is {0} now")]
+    MovedMethod(String),
     /// The path exists, the method does not.
     #[error("this path does not support the method; see the Allow header")]
     MethodNotAllowed,
@@ -85,6 +91,15 @@ pub(crate) enum ApiError {
     /// The plugin cannot run here.
     #[error("the plugin is refused: {0}")]
     PluginRefused(String),
+    /// The key of an earlier request, which was another.
+    #[error("the Idempotency-Key was used for another request; use a new one for each")]
+    KeyReused,
+    /// The caller has tried too often.
+    #[error("too many attempts, try again in {seconds} s")]
+    TooManyRequests {
+        /// When to try again.
+        seconds: u64,
+    },
     /// A limit of concurrent work is reached.
     #[error("the server is busy, try again in a moment")]
     Overloaded,
@@ -114,8 +129,8 @@ impl ApiError {
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
             Self::WrongPassword => ErrorCode::WrongPassword,
             Self::Forbidden(_) => ErrorCode::Forbidden,
-            Self::NotFound => ErrorCode::NotFound,
-            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::NotFound | Self::MovedPath(_) => ErrorCode::NotFound,
+            Self::MethodNotAllowed | Self::MovedMethod(_) => ErrorCode::MethodNotAllowed,
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
@@ -128,6 +143,8 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
             Self::InvalidJson(_) => ErrorCode::InvalidJson,
             Self::Validation { .. } => ErrorCode::ValidationFailed,
+            Self::KeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::TooManyRequests { .. } => ErrorCode::TooManyRequests,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Internal(_) => ErrorCode::Internal,
         }
@@ -141,8 +158,8 @@ impl ApiError {
             }
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Self::WrongPassword | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound | Self::MovedPath(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed | Self::MovedMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
             Self::EmailTaken
@@ -154,7 +171,10 @@ impl ApiError {
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Validation { .. } | Self::PluginRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Validation { .. } | Self::PluginRefused(_) | Self::KeyReused => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -162,7 +182,10 @@ impl ApiError {
 
     /// When to try again, in seconds, where that can help.
     fn retry_after(&self) -> Option<u64> {
-        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECONDS)
+        match self {
+            Self::TooManyRequests { seconds } => Some(*seconds),
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECONDS),
+        }
     }
 }
 

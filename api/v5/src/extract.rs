@@ -2,14 +2,17 @@
 
 mod conditions;
 mod document;
+mod hints;
 mod query;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::conditions::{IfMatch, IfNoneMatch};
+pub(crate) use self::conditions::{Expected, IfMatch, IfNoneMatch};
 pub(crate) use self::document::Document;
 pub(crate) use self::query::{Cursor, PageQuery, Query};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use coditect_auth::{AuthError, Identity};
@@ -83,6 +86,18 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
     }
 }
 
+/// The one variable segment of the path, decoded. One that is not UTF-8 names no object.
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Self(text)).map_err(|_| ApiError::NotFound)
+    }
+}
+
 pub(crate) fn id(text: &str) -> Result<Uuid, ApiError> {
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
         return Err(ApiError::NotFound);
@@ -115,7 +130,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
-        parse(&read(request, MAX_BODY_BYTES).await?).map(Self)
+        parse(&read(request.into_body(), MAX_BODY_BYTES).await?).map(Self)
     }
 }
 
@@ -127,7 +142,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let declared = check_content_type(request.headers());
-        let body = read(request, MAX_BODY_BYTES).await?;
+        let body = read(request.into_body(), MAX_BODY_BYTES).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -147,13 +162,13 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// A body of at most `limit` bytes.
-async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+/// A whole body of at most `limit` bytes, within its time.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // Nobody waits for a body whose declared length is refused anyway.
-    if axum::body::HttpBody::size_hint(request.body()).lower() > limit as u64 {
+    if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
         return Err(ApiError::PayloadTooLarge { limit: limit as u64 });
     }
-    let body = Limited::new(request.into_body(), limit);
+    let body = Limited::new(body, limit);
     match tokio::time::timeout(BODY_DEADLINE, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -199,7 +214,18 @@ fn wrong_data(path: String, error: &serde_json::Error) -> ApiError {
         None if path == "." => "body".to_owned(),
         None => path,
     };
-    ApiError::Validation { field, reason: reason.to_owned() }
+    ApiError::Validation { field, reason: hints::unknown_field(reason).unwrap_or_else(|| reason.to_owned()) }
+}
+
+/// What is remembered of whoever sent a request.
+pub(crate) struct Sender(pub(crate) Client);
+
+impl<S: Send + Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(client(&parts.headers)))
+    }
 }
 
 /// What is remembered of the client that logs in.

@@ -14,11 +14,15 @@ mod error_code;
 mod extract;
 mod guard;
 mod handlers;
+mod idempotency;
 mod metrics;
+mod moved;
 mod openapi;
 mod plugins;
 pub mod rules;
 mod state;
+mod throttle;
+mod trail;
 mod validate;
 
 use std::sync::Arc;
@@ -34,13 +38,14 @@ pub use plugins::{
     VALIDATION_DEADLINE,
 };
 pub use state::{ApiState, ForkPlaces};
+pub use throttle::Throttle;
 
 use access::{AccessTable, Enforcement};
-use error::ApiError;
 use handlers::{
-    account, audit, auth, contract, health, plugins as plugin_operations, session_life, session_state,
-    sessions, users,
+    account, agents, audit, auth, contract, conversations, health, logins, messages,
+    plugins as plugin_operations, session_life, session_state, sessions, settings, tickets, users,
 };
+use idempotency::Idempotency;
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -50,13 +55,19 @@ fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
         .merge(contract::routes())
         .merge(health::routes())
+        .merge(account::routes())
+        .merge(agents::routes())
         .merge(audit::routes())
         .merge(auth::routes())
+        .merge(conversations::routes())
+        .merge(logins::routes())
+        .merge(messages::routes())
         .merge(plugin_operations::routes())
         .merge(session_life::routes())
         .merge(session_state::routes())
         .merge(sessions::routes())
-        .merge(account::routes())
+        .merge(settings::routes())
+        .merge(tickets::routes())
         .merge(users::routes())
 }
 
@@ -66,12 +77,15 @@ pub fn router(state: ApiState) -> Router {
     let metrics = Arc::clone(&state.metrics);
     let (operations, document) = operations().split_for_parts();
     let enforcement = Enforcement { table: AccessTable::of(&document), state: Arc::clone(&state) };
-    let operations =
-        operations.route_layer(middleware::from_fn_with_state(Arc::new(enforcement), access::enforce));
+    let idempotency = Idempotency::of(&document, Arc::clone(&state));
+    // The last one is the outermost: nobody repeats a request who may not send it.
+    let operations = operations
+        .route_layer(middleware::from_fn_with_state(Arc::new(idempotency), idempotency::replay))
+        .route_layer(middleware::from_fn_with_state(Arc::new(enforcement), access::enforce));
     Router::new()
         .nest(PREFIX, operations)
-        .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .fallback(moved::no_path)
+        .method_not_allowed_fallback(moved::no_method)
         .with_state(state)
         .layer(middleware::from_fn_with_state(metrics, guard::catch_panic))
         .layer(middleware::from_fn(guard::never_cache))

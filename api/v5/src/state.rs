@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::ApiMetrics;
 use crate::plugins::PluginTrials;
+use crate::throttle::Throttle;
 
 /// Everything the API needs; nothing is global.
 pub struct ApiState {
@@ -36,6 +37,8 @@ pub struct ApiState {
     pub limits: LimitsConfig,
     /// Places for workspaces that are being copied by this process.
     pub forks: ForkPlaces,
+    /// How often passwords and tokens may be tried.
+    pub throttle: Throttle,
     /// What Prometheus learns.
     pub metrics: Arc<ApiMetrics>,
 }

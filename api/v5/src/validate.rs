@@ -2,6 +2,7 @@
 
 use coditect_auth::{PASSWORD_CHARS, judge_password};
 use coditect_store::records::normalise_email;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
@@ -17,6 +18,14 @@ const MAX_LABEL_BYTES: usize = 63;
 const PERSON_CHARS: std::ops::RangeInclusive<usize> = 1..=100;
 /// Length of a workspace's name, in characters.
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 1..=200;
+/// Length of a conversation's title, in characters.
+const TITLE_CHARS: std::ops::RangeInclusive<usize> = 0..=200;
+/// Length of an agent's description, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 2000;
+/// The largest message, in bytes of compact JSON: content and metadata.
+const MAX_MESSAGE_BYTES: usize = 80_000;
+/// The longest key of a setting, in bytes.
+const MAX_SETTING_KEY_BYTES: usize = 128;
 /// The longest workspace path, in bytes.
 const MAX_PATH_BYTES: usize = 4096;
 /// The largest settings object, in bytes of compact JSON.
@@ -67,7 +76,12 @@ pub(crate) fn person(field: &'static str, input: &str) -> Result<String, ApiErro
     text(field, input, PERSON_CHARS, "must have 1 to 100 characters and no control characters")
 }
 
-/// A workspace's name, without surrounding space.
+/// A conversation's title, without surrounding space; it may be empty.
+pub(crate) fn title(input: &str) -> Result<String, ApiError> {
+    text("title", input, TITLE_CHARS, "must have at most 200 characters and no control characters")
+}
+
+/// A workspace's or an agent's name, without surrounding space.
 pub(crate) fn name(input: &str) -> Result<String, ApiError> {
     text("name", input, NAME_CHARS, "must have 1 to 200 characters and no control characters")
 }
@@ -114,10 +128,50 @@ pub(crate) fn workspace_path(path: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A workspace's settings.
+/// What an agent is for: text of several lines.
+pub(crate) fn description(input: &str) -> Result<(), ApiError> {
+    let control = |c: char| c.is_control() && !"\n\r\t".contains(c);
+    if input.chars().count() <= MAX_DESCRIPTION_CHARS && !input.chars().any(control) {
+        return Ok(());
+    }
+    let rule = "must have at most 2000 characters and no control characters but tabs and line ends";
+    Err(ApiError::validation("description", rule))
+}
+
+/// A message: what is said, and what the client keeps with it.
+pub(crate) fn message(content: &str, metadata: &Map<String, Value>) -> Result<(), ApiError> {
+    if json_bytes(content).saturating_add(json_bytes(metadata)) > MAX_MESSAGE_BYTES {
+        let rule = "must be at most 80000 bytes of JSON, together with metadata";
+        return Err(ApiError::validation("content", rule));
+    }
+    Ok(())
+}
+
+/// The key of a setting: it stands in paths as it is.
+pub(crate) fn setting_key(key: &str) -> Result<&str, ApiError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if (1..=MAX_SETTING_KEY_BYTES).contains(&key.len()) && key.bytes().all(allowed) {
+        return Ok(key);
+    }
+    Err(ApiError::validation("key", "must have 1 to 128 ASCII letters, digits, and . _ : -"))
+}
+
+/// What a setting is set to.
+pub(crate) fn setting_value(value: &Value) -> Result<(), ApiError> {
+    if json_bytes(value) > MAX_SETTINGS_BYTES {
+        return Err(ApiError::validation("value", "must be at most 65536 bytes of JSON"));
+    }
+    Ok(())
+}
+
+/// The length of a value as compact JSON.
+fn json_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+/// A workspace's or an agent's settings.
 pub(crate) fn settings(settings: &Map<String, Value>) -> Result<(), ApiError> {
-    let size = serde_json::to_vec(settings).map_or(usize::MAX, |bytes| bytes.len());
-    if size > MAX_SETTINGS_BYTES {
+    if json_bytes(settings) > MAX_SETTINGS_BYTES {
         return Err(ApiError::validation("settings", "must be at most 65536 bytes of JSON"));
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SystemClock, SystemEntropy, TokenIssuer,
     TokenSettings, TokenVerifier,
@@ -184,6 +184,7 @@ impl App {
             plugins: PluginTrials::new(Arc::new(HostTrials(plugins.engine().clone()))),
             limits: config.limits.clone(),
             forks: ForkPlaces::default(),
+            throttle: Throttle::new(&config.auth.throttle, Arc::clone(&clock)),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: audit.log(),
         });

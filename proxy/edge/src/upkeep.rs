@@ -1,6 +1,6 @@
-//! What keeps the store small and settled, now and then: blobs nobody needs, abandoned uploads and old changes are
-//! removed; copies and removals of workspaces that a crash cut off are brought to their end, and so are removals of
-//! tenants and users, at once.
+//! What keeps the store small and settled, now and then: blobs nobody needs, abandoned uploads, old changes and requests
+//! that clients can no longer repeat are removed; copies and removals of workspaces that a crash cut off are brought to
+//! their end, and so are removals of tenants and users, at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use tokio::time::sleep;
 
 /// The shortest time between two rounds; up to as much again is added at random, so that replicas take turns.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest time between two walks over all tenants, in milliseconds: 1 h.
+const WALK_MILLIS: i64 = 60 * 60 * 1000;
 
 /// A copy of a workspace that was begun longer ago counts as cut off. It does no harm to take one for that which is not.
 const FORK_ABANDONED: Duration = Duration::from_secs(60);
@@ -20,6 +22,9 @@ const FORK_ABANDONED: Duration = Duration::from_secs(60);
 pub(crate) struct Upkeep {
     repositories: Repositories,
     keys: Keyspace,
+    repositories: Repositories,
+    /// When the last walk over all tenants ended, in Unix milliseconds.
+    walked: Option<i64>,
     collector: Collector,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -33,7 +38,7 @@ impl Upkeep {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let collector = repositories.blobs().collector();
-        Self { repositories, keys, collector, clock, entropy }
+        Self { repositories, keys, walked: None, collector, clock, entropy }
     }
 
     /// Works until it is dropped or the store is closed.
@@ -78,6 +83,12 @@ impl Upkeep {
         }
         let removed = changes::trim(self.repositories.store(), &self.keys, self.clock.now_millis()).await?;
         tracing::debug!(removed, "old changes removed");
+        let now = self.clock.now_millis();
+        if self.walked.is_none_or(|walked| now.saturating_sub(walked) >= WALK_MILLIS) {
+            let forgotten = self.repositories.requests().sweep(now).await?;
+            tracing::debug!(forgotten, "old requests forgotten");
+            self.walked = Some(now);
+        }
         Ok(())
     }
 

@@ -105,6 +105,7 @@ impl Config {
              [store]\npath = '{data}/store.redb'\n\
              [auth]\nkey_file = '{data}/signing.key'\n{}\n\
              [auth.password]\n{}\n\
+             [auth.throttle]\nper_account_per_minute = 0\nper_address_per_minute = 0\n\
              [terminal]\nworkspace_root = '{data}/workspaces'\n",
             lines(&self.server),
             lines(&self.auth),

@@ -6,7 +6,10 @@ use uuid::Uuid;
 
 use super::Record;
 
-/// One login, from which all its auth sessions descend. Changes once, when it is revoked.
+/// One login, from which all its auth sessions descend. Changes when it is refreshed and when it is revoked.
+///
+/// What older programs did not know is optional and not a format of its own, so that they can read what is written now
+/// while both run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFamily {
     /// The family's id.
@@ -21,6 +24,15 @@ pub struct TokenFamily {
     pub ends_at: i64,
     /// Unix seconds; set when it was revoked.
     pub revoked_at: Option<i64>,
+    /// Unix seconds; when it was last refreshed.
+    #[serde(default)]
+    pub refreshed_at: Option<i64>,
+    /// The `User-Agent` of the client that logged in or refreshed last.
+    #[serde(default)]
+    pub user_agent: Option<String>,
+    /// That client's address.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 impl Record for AuthSession {

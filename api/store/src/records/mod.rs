@@ -13,6 +13,7 @@ mod file;
 mod plugin;
 mod pod;
 mod removal;
+mod request;
 mod session;
 mod session_state;
 mod setting;
@@ -34,6 +35,7 @@ pub use self::plugin::{
 };
 pub use self::pod::PodAllocation;
 pub use self::removal::Removal;
+pub use self::request::{MAX_ANSWER_BYTES, StoredAnswer, StoredRequest};
 pub use self::session::{Session, SessionStatus, SessionType};
 pub use self::session_state::{SessionState, StatePart};
 pub use self::setting::{Setting, SettingScope};

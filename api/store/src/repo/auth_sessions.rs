@@ -8,6 +8,7 @@ use coditect_auth::{
 use uuid::Uuid;
 
 use super::indexed::{IndexEntry, Indexed, insert, replace, unpack_value};
+use super::live_families::note_refresh;
 use super::token_families::{load_family, revoke, sweep};
 use super::{Context, Repositories, UpdateError, load, removals};
 use crate::error::StoreError;
@@ -37,6 +38,8 @@ pub enum Rotated {
     Reused {
         /// The family that ended.
         family: Uuid,
+        /// Its tenant.
+        tenant: Uuid,
     },
     /// The family had been revoked.
     Revoked,
@@ -123,6 +126,7 @@ impl<'a> AuthSessions<'a> {
                 let revoked = family.revoked_at.is_some();
                 match judge_refresh(&session, revoked, now, grace_seconds) {
                     RefreshVerdict::Rotate => {
+                        note_refresh(&transaction, &scope, &mut family, now, client)?;
                         rotate(&transaction, keys, session, successor, now, client).await.map(Rotated::Issued)
                     }
                     RefreshVerdict::Grace { successor } => {
@@ -131,7 +135,7 @@ impl<'a> AuthSessions<'a> {
                     }
                     RefreshVerdict::Reused => {
                         revoke(&transaction, keys, &mut family, now)?;
-                        Ok(Rotated::Reused { family: family.id })
+                        Ok(Rotated::Reused { family: family.id, tenant: family.tenant_id })
                     }
                     RefreshVerdict::Revoked => Ok(Rotated::Revoked),
                     RefreshVerdict::Ended => Ok(Rotated::Ended),
@@ -257,6 +261,9 @@ pub(super) async fn write_login(
         created_at: session.created_at,
         ends_at: session.family_ends_at,
         revoked_at: None,
+        refreshed_at: None,
+        user_agent: session.user_agent.clone(),
+        address: session.address.clone(),
     };
     write_new(transaction, keys, scope, &family).await?;
     write_new(transaction, keys, scope, session).await

@@ -9,6 +9,7 @@ mod error;
 mod file_copies;
 mod files;
 pub(crate) mod indexed;
+mod live_families;
 mod members;
 mod messages;
 mod page;
@@ -17,6 +18,7 @@ pub(crate) mod plugin_versions;
 pub(crate) mod plugins;
 mod pods;
 pub(crate) mod removals;
+mod requests;
 mod session_accesses;
 mod session_forks;
 mod session_life;
@@ -50,6 +52,7 @@ pub use self::plugin_versions::{
 pub use self::plugins::{MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, PluginError, Plugins};
 pub use self::pods::Pods;
 pub use self::removals::{Removals, Removed, SETTLED_AFTER};
+pub use self::requests::{Claimed, RequestKey, Requests};
 pub use self::session_accesses::{ACCESS_INTERVAL, Accesses};
 pub use self::session_forks::Fork;
 pub use self::session_life::Unsettled;
@@ -158,6 +161,11 @@ impl Repositories {
     /// Uploaded plugins, their versions and activations.
     pub fn plugins(&self) -> Plugins<'_> {
         Plugins::new(&self.context, self.blobs())
+    }
+
+    /// Requests that clients may repeat.
+    pub fn requests(&self) -> Requests<'_> {
+        Requests::new(&self.context)
     }
 
     /// The one-use tickets that were used.

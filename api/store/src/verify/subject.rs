@@ -9,7 +9,7 @@ use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
     Agent, AuditEntry, AuditHead, Conversation, File, Message, Plugin, PluginActivation, PluginVersion,
-    PodAllocation, Record, Removal, Session, SessionState, Setting, Tenant, TokenFamily, User,
+    PodAllocation, Record, Removal, Session, SessionState, Setting, StoredRequest, Tenant, TokenFamily, User,
 };
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
 use crate::repo::plugin_activations::{activation_key, unpack_target};
@@ -113,6 +113,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Plugins => record_of::<Plugin>,
         TenantFamily::PluginVersions => record_of::<PluginVersion>,
         TenantFamily::PluginActivations => record_of::<PluginActivation>,
+        TenantFamily::Requests => record_of::<StoredRequest>,
         // Blobs have checks of their own: contents.rs.
         _ => return Ok(None),
     };
@@ -179,6 +180,9 @@ fn entry(
         (F::PluginActivationsByTarget, [Text(plugin), _, _]) => {
             let (activation, _, _) = unpack_target(value)?;
             entry_of::<PluginActivation>(scope, activation_key(scope, plugin, activation))
+        }
+        (F::RequestsByTime, [_, Id(user), Element::Text(key)]) => {
+            entry_of::<StoredRequest>(scope, scope.key(F::Requests, &(user, key.as_ref())))
         }
         _ => return Ok(None),
     }))

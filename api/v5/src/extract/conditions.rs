@@ -48,3 +48,37 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
         }
     }
 }
+
+/// What a PUT may find in the place of what it brings: `If-Match` and `If-None-Match: *`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Whatever there is, or nothing.
+    Anything,
+    /// Nothing: `If-None-Match: *`.
+    Nothing,
+    /// An object, whatever its version: `If-Match: *`.
+    Something,
+    /// An object of this version.
+    Version(u64),
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Expected {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let present = parts.headers.contains_key(IF_MATCH);
+        let mut values = parts.headers.get_all(IF_NONE_MATCH).iter();
+        let Some(none_match) = values.next() else {
+            let IfMatch(version) = IfMatch::from_request_parts(parts, state).await?;
+            return Ok(match version {
+                Some(version) => Self::Version(version),
+                None if present => Self::Something,
+                None => Self::Anything,
+            });
+        };
+        if none_match != "*" || values.next().is_some() || present {
+            return Err(ApiError::validation("If-None-Match", "must be *, without If-Match beside it"));
+        }
+        Ok(Self::Nothing)
+    }
+}

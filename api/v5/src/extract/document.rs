@@ -22,7 +22,7 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Document<LIMIT> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
-        let body = read(request, LIMIT.saturating_mul(SPACE_FACTOR)).await?;
+        let body = read(request.into_body(), LIMIT.saturating_mul(SPACE_FACTOR)).await?;
         let text = std::str::from_utf8(&body).map_err(|error| {
             ApiError::InvalidJson(format!("it is not UTF-8 from byte {} on", error.valid_up_to()))
         })?;

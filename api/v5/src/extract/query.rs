@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 
+use super::hints;
 use crate::error::ApiError;
 
 /// Items of a list in one answer when the client does not say.
@@ -28,6 +29,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let text = parts.uri.query().unwrap_or_default();
+        if let Some((name, hint)) = form_urlencoded::parse(text.as_bytes())
+            .find_map(|(name, _)| hints::snake_case(&name).map(|hint| (name.into_owned(), hint)))
+        {
+            return Err(ApiError::validation(name, hint));
+        }
         let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
         serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
             let path = error.path().to_string();

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, AuthSession};
-use coditect_store::records::{FIRST_VERSION, Role, Tenant, TenantStatus, User, UserStatus};
-use coditect_store::{Client, Registration, Rotated, UpdateError};
+use coditect_store::records::{FIRST_VERSION, Role, Tenant, TenantStatus, User, UserStatus, normalise_email};
+use coditect_store::{AuditAction, Client, OPERATORS, Registration, Rotated, UpdateError};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode, Uri};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,8 +22,10 @@ use super::users::UserState;
 use crate::cookie::{self, CookieMode};
 use crate::envelope::{Answer, Created, Data, Empty};
 use crate::error::ApiError;
-use crate::extract::{Caller, Json, OptionalJson, client};
+use crate::extract::{Caller, Json, OptionalJson, Sender};
 use crate::state::ApiState;
+use crate::throttle::{self, Attempt};
+use crate::trail::Deed;
 use crate::validate;
 
 /// The operations of this resource.
@@ -145,6 +148,7 @@ impl TryFrom<User> for UserResponse {
 async fn register(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
+    Sender(client): Sender,
     uri: Uri,
     Json(request): Json<RegisterRequest>,
 ) -> Result<Response, ApiError> {
@@ -153,6 +157,7 @@ async fn register(
     validate::password(&request.password, &email)?;
     let first_name = validate::person("firstName", &request.first_name)?;
     let last_name = validate::person("lastName", &request.last_name)?;
+    throttle::admit(&state, Attempt::Register, &email, &client)?;
     // Only to save the hash; the registration itself decides.
     if state.repositories.users().by_email(&email).await?.is_some() {
         return Err(ApiError::EmailTaken);
@@ -182,13 +187,20 @@ async fn register(
         updated_at: now,
         version: FIRST_VERSION,
     };
-    let auth_session = new_login(&state, &user, client(&headers));
+    let auth_session = new_login(&state, &user, &client);
     let registration = Registration { tenant, user, auth_session };
     state.repositories.users().register(&registration).await?;
-    answer(&state, mode, StatusCode::CREATED, &registration.auth_session, registration.user)
+    let Registration { user, auth_session, .. } = registration;
+    throttle::give_back(&state, &user.email);
+    let deed = || Deed::by_login(&auth_session, &client);
+    deed().record(&state, AuditAction::UserCreate, "user", user.id).await?;
+    deed().record(&state, AuditAction::Login, "family", auth_session.family).await?;
+    answer(&state, mode, StatusCode::CREATED, &auth_session, user)
 }
 
 /// Logs a user in.
+///
+/// After too many failures even the right password answers 429, until `Retry-After` has passed.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", operation_id = "login", security(()),
     params(("X-Coditect-Refresh" = Option<String>, Header, description = "`cookie`: the refresh token comes as an HttpOnly cookie")),
@@ -202,31 +214,37 @@ async fn register(
 async fn login(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
+    Sender(client): Sender,
     uri: Uri,
     Json(request): Json<LoginRequest>,
 ) -> Result<Response, ApiError> {
     let mode = CookieMode::of(&headers, &uri)?;
+    throttle::admit(&state, Attempt::Login, &request.email, &client)?;
     // An address or a password that nobody can have goes the same way as a wrong one, at the same cost.
-    let user = match validate::email(&request.email) {
-        Ok(email) if validate::is_possible_password(&request.password) => {
-            state.repositories.users().by_email(&email).await?
-        }
-        _ => None,
+    let known = match validate::email(&request.email) {
+        Ok(email) => state.repositories.users().by_email(&email).await?,
+        Err(_) => None,
     };
-    let stored = user.as_ref().map(|user| user.password_hash.as_str());
+    let possible = validate::is_possible_password(&request.password);
+    let stored = known.as_ref().filter(|_| possible).map(|user| user.password_hash.as_str());
     let password = SecretString::from(request.password);
-    let matches = state.passwords.verify(password.clone(), stored).await?;
-    let user = user
-        .filter(|user| matches && user.status == UserStatus::Active)
-        .ok_or(ApiError::InvalidCredentials)?;
+    let verified = state.passwords.verify(password.clone(), stored).await;
+    let matches = verified.inspect_err(|_| throttle::give_back(&state, &request.email))?;
+    let user = match known {
+        Some(user) if matches && user.status == UserStatus::Active => user,
+        known => return Err(login_failed(&state, &request.email, known.as_ref(), &client).await),
+    };
     refuse_suspended(&state, user.tenant_id).await?;
     let user = rehash(&state, user, password).await;
-    let auth_session = new_login(&state, &user, client(&headers));
+    let auth_session = new_login(&state, &user, &client);
     let created = state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await;
     created.map_err(|error| match error {
         UpdateError::NotAllowed => ApiError::InvalidCredentials,
         error => error.into(),
     })?;
+    throttle::give_back(&state, &request.email);
+    let deed = Deed::by_login(&auth_session, &client);
+    deed.record(&state, AuditAction::Login, "family", auth_session.family).await?;
     answer(&state, mode, StatusCode::OK, &auth_session, user)
 }
 
@@ -244,6 +262,7 @@ async fn login(
 async fn refresh(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
+    Sender(client): Sender,
     uri: Uri,
     OptionalJson(request): OptionalJson<RefreshRequest>,
 ) -> Result<Response, ApiError> {
@@ -259,10 +278,18 @@ async fn refresh(
         }
         (None, None) => return Err(ApiError::validation("refreshToken", "is required")),
     };
-    match rotate(&state, token, &client(&headers)).await {
-        Ok((session, user)) => answer(&state, mode, StatusCode::OK, &session, user),
+    throttle::admit_refresh(&state, &client)?;
+    match rotate(&state, token, &client).await {
+        Ok((session, user)) => {
+            let deed = Deed::by_login(&session, &client);
+            deed.record(&state, AuditAction::Refresh, "family", session.family).await?;
+            answer(&state, mode, StatusCode::OK, &session, user)
+        }
         Err(error) => {
             let refused = error.status() == StatusCode::UNAUTHORIZED;
+            if refused {
+                throttle::refresh_failed(&state, &client);
+            }
             let mut response = error.into_response();
             if refused && mode.is_some() {
                 response.headers_mut().insert(SET_COOKIE, CookieMode::expire());
@@ -277,12 +304,18 @@ async fn refresh(
     post, path = "/auth/logout", tag = "auth", operation_id = "logout", security(("bearer" = ["member"])),
     responses((status = 200, description = "The login has ended", body = Answer<Empty>))
 )]
-async fn logout(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, ApiError> {
+async fn logout(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Sender(client): Sender,
+) -> Result<Response, ApiError> {
     let family = caller.0.claims.token_family;
     let now = state.clock.now();
     // First what outlives this process, then what takes effect at once.
     state.repositories.auth_sessions().revoke_family(caller.tenant(), family, now).await?;
     state.families.revoke(family);
+    let deed = Deed::by(&caller.0.claims, &client);
+    deed.record(&state, AuditAction::Revoke, "family", family).await?;
     let mut response = Data(Empty {}).into_response();
     response.headers_mut().insert(SET_COOKIE, CookieMode::expire());
     Ok(response)
@@ -295,8 +328,10 @@ async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthS
     let now = state.clock.now();
     let session = match state.repositories.auth_sessions().rotate(id, grace, now, client).await? {
         Rotated::Issued(session) => session,
-        Rotated::Reused { family } => {
+        Rotated::Reused { family, tenant } => {
             state.families.revoke(family);
+            let deed = Deed::by_nobody(tenant, client);
+            deed.record(state, AuditAction::RefreshReused, "family", family).await?;
             tracing::warn!(%family, "a rotated refresh token was used again; its family is revoked");
             return Err(AuthError::TokenRevoked.into());
         }
@@ -307,6 +342,22 @@ async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthS
     let user = state.repositories.users().get(session.tenant_id, session.user_id).await?;
     let user = user.filter(|user| user.status == UserStatus::Active);
     Ok((session, user.ok_or(AuthError::TokenRevoked)?))
+}
+
+/// Records a login that was refused, and gives the refusal, which does not tell why. Whoever is asked for, one entry is
+/// written: in the trail of the user's tenant, or in the operators' with no more than a hash of the address.
+async fn login_failed(state: &ApiState, email: &str, known: Option<&User>, client: &Client) -> ApiError {
+    let recorded = match known {
+        Some(user) => {
+            let deed = Deed::by_nobody(user.tenant_id, client);
+            deed.record(state, AuditAction::LoginFailed, "user", user.id).await
+        }
+        None => {
+            let hash = hex::encode(Sha256::digest(normalise_email(email)));
+            Deed::by_nobody(OPERATORS, client).record(state, AuditAction::LoginFailed, "address", hash).await
+        }
+    };
+    recorded.err().unwrap_or(ApiError::InvalidCredentials)
 }
 
 /// Stores a new hash where the stored one is weaker than configured: only now is the password known. What keeps it from
@@ -348,7 +399,7 @@ async fn refuse_suspended(state: &ApiState, tenant: Uuid) -> Result<(), ApiError
 }
 
 /// The first auth session of a new family.
-fn new_login(state: &ApiState, user: &User, client: Client) -> AuthSession {
+fn new_login(state: &ApiState, user: &User, client: &Client) -> AuthSession {
     let now = state.clock.now();
     AuthSession {
         id: state.entropy.uuid(),
@@ -359,8 +410,8 @@ fn new_login(state: &ApiState, user: &User, client: Client) -> AuthSession {
         created_at: now,
         family_ends_at: now.saturating_add(state.auth.family_seconds),
         rotated: None,
-        user_agent: client.user_agent,
-        address: client.address,
+        user_agent: client.user_agent.clone(),
+        address: client.address.clone(),
     }
 }
 

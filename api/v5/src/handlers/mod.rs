@@ -1,14 +1,20 @@
 //! One file per resource: its requests, its answers, its operations.
 
 pub(crate) mod account;
+pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod contract;
+pub(crate) mod conversations;
 pub(crate) mod health;
+pub(crate) mod logins;
+pub(crate) mod messages;
 pub(crate) mod plugins;
 pub(crate) mod session_life;
 pub(crate) mod session_state;
 pub(crate) mod sessions;
+pub(crate) mod settings;
+pub(crate) mod tickets;
 pub(crate) mod users;
 
 use serde::{Deserialize, Deserializer};

@@ -17,6 +17,7 @@ use super::{present, rfc3339};
 use crate::envelope::{Answer, CreatedVersioned, Data, Empty, List, ListAnswer, Versioned};
 use crate::error::ApiError;
 use crate::extract::{Caller, Cursor, Id, IfMatch, Json, New, PageQuery, Query, client};
+use crate::idempotency::IdempotencyKey;
 use crate::state::ApiState;
 use crate::validate;
 
@@ -236,6 +237,7 @@ impl From<SessionState> for SessionStatus {
 /// Creates a workspace.
 #[utoipa::path(
     post, path = "/sessions", tag = "sessions", operation_id = "createSession", security(("bearer" = ["member"])),
+    params(IdempotencyKey),
     request_body = SessionRequest,
     responses(
         (status = 201, description = "The workspace", body = Answer<SessionResponse>),

@@ -273,6 +273,40 @@ async fn a_disabled_user_can_neither_log_in_nor_refresh() {
     api.refresh(&registered.text("refresh_token")).await.refused(401, "TOKEN_REVOKED");
 }
 
+/// Whoever measures how long a refusal takes must not learn who has an account.
+#[tokio::test]
+async fn all_refused_logins_cost_the_same() {
+    let mut settings = password_settings(1, 4);
+    (settings.memory_kib, settings.iterations) = (8 << 10, 2);
+    let api = Api::with_passwords(settings);
+    for email in ["ann@example.com", "off@example.com"] {
+        api.register(email).await;
+    }
+    let users = api.repositories.users();
+    let off = users.by_email("off@example.com").await.unwrap().unwrap();
+    let disable = |user: &mut User| user.status = UserStatus::Disabled;
+    users.update(off.tenant_id, off.id, None, disable).await.unwrap();
+    let attempts = [
+        ("nobody@example.com", "correct horse"),
+        ("ann@example.com", "wrong horse"),
+        ("ann@example.com", "short"),
+        ("off@example.com", "correct horse"),
+        ("no address", "correct horse"),
+    ];
+    // The least of several tries, each between those of the others, is what it costs on a machine with other work.
+    let mut least = [std::time::Duration::MAX; 5];
+    for _ in 0..7 {
+        for (least, (email, password)) in least.iter_mut().zip(attempts) {
+            let started = std::time::Instant::now();
+            let answer = api.log_in_from("192.0.2.1", email, password).await;
+            *least = (*least).min(started.elapsed());
+            answer.refused(401, "INVALID_CREDENTIALS");
+        }
+    }
+    let (fastest, slowest) = (least.iter().min().unwrap(), least.iter().max().unwrap());
+    assert!(*slowest < *fastest * 2, "{least:?}");
+}
+
 #[tokio::test]
 async fn a_login_renews_a_hash_that_is_weaker_than_configured() {
     let mut settings = password_settings(2, 64);

@@ -1,17 +1,26 @@
 //! The API over a temporary store, driven as the edge drives it: a request in, a response out, in process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod agents;
 mod audit;
 mod auth;
 mod bodies;
 mod contract;
+mod conversations;
 mod cookie;
 mod fork;
+mod habits;
+mod idempotency;
 mod isolation;
+mod logins;
 mod plugins;
 mod recording;
 mod routes;
 mod sessions;
+mod settings;
 mod state;
 mod support;
+mod throttle;
+mod tickets;
+mod trail;
 mod users;

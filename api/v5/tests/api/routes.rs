@@ -24,7 +24,7 @@ async fn unknown_paths_are_404_in_the_envelope() {
         "/api/v5/health/",
         "/api/v5/sessions/create/x",
         "/api/v5x/health",
-        "/api/v5/conversations",
+        "/api/v5/conversation",
         "/api/v5/openapi.yaml",
         "/api/v5//health",
     ] {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, router};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
 };
-use coditect_config::{AuthConfig, LimitsConfig, PasswordConfig};
+use coditect_config::{AuthConfig, LimitsConfig, PasswordConfig, Rate, ThrottleConfig};
 use coditect_store::contract::Backend;
+use coditect_store::records::{Role, User};
 use coditect_store::{
     Accesses, AuditLog, Embedded, EmbeddedOptions, Keyspace, Repositories, Store, SystemMonotonicClock,
 };
@@ -32,6 +33,9 @@ pub(crate) const FAMILY: i64 = 30 * 86_400;
 /// Workspaces a user may have.
 pub(crate) const WORKSPACES: usize = 8;
 
+/// No limit.
+pub(crate) const UNLIMITED: Rate = Rate { per_minute: 0, burst: 1 };
+
 pub(crate) struct Api {
     router: Router,
     pub(crate) clock: Arc<ManualClock>,
@@ -40,6 +44,7 @@ pub(crate) struct Api {
     pub(crate) repositories: Repositories,
     pub(crate) validator: Arc<Stub>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) registry: prometheus::Registry,
     _dir: TempDir,
 }
 
@@ -91,9 +96,16 @@ impl Api {
         Self::over(passwords, |backend| backend)
     }
 
+    /// With limits of attempts, for an account and for an address.
+    pub(crate) fn with_throttle(account: Rate, address: Rate) -> Self {
+        let auth = AuthConfig { throttle: ThrottleConfig { account, address }, ..auth_config() };
+        Self::build(password_settings(2, 64), auth, |backend| backend)
+    }
+
     /// One whose operators' tenant is this.
     pub(crate) fn operated_by(tenant: Uuid) -> Self {
-        Self::build(password_settings(2, 64), Some(tenant), |backend| backend)
+        let auth = AuthConfig { operator_tenant: Some(tenant), ..auth_config() };
+        Self::build(password_settings(2, 64), auth, |backend| backend)
     }
 
     /// With something between the store and its backend.
@@ -101,12 +113,12 @@ impl Api {
         passwords: PasswordSettings,
         wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
     ) -> Self {
-        Self::build(passwords, None, wrap)
+        Self::build(passwords, auth_config(), wrap)
     }
 
     fn build(
         passwords: PasswordSettings,
-        operator_tenant: Option<Uuid>,
+        auth: AuthConfig,
         wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
     ) -> Self {
         let validator = Arc::new(Stub::default());
@@ -123,6 +135,7 @@ impl Api {
             audience: "coditect-users".into(),
             access_seconds: 3600,
         };
+        let registry = prometheus::Registry::new();
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), clock.clone()));
         let state = ApiState {
             repositories: repositories.clone(),
@@ -133,14 +146,25 @@ impl Api {
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
             entropy: Arc::clone(&entropy),
             accesses: Accesses::new(repositories.clone(), clock.clone()),
-            auth: AuthConfig { operator_tenant, ..auth_config() },
+            throttle: Throttle::new(&auth.throttle, clock.clone()),
+            auth,
             limits: LimitsConfig { workspaces_per_user: WORKSPACES },
             forks: ForkPlaces::default(),
             plugins: PluginTrials::new(validator.clone()),
-            metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
+            metrics: Arc::new(ApiMetrics::new(&registry).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
-        Self { router: router(state), clock, verifier, families, repositories, validator, entropy, _dir: dir }
+        Self {
+            router: router(state),
+            clock,
+            verifier,
+            families,
+            repositories,
+            validator,
+            entropy,
+            registry,
+            _dir: dir,
+        }
     }
 
     /// What the edge calls.
@@ -195,6 +219,46 @@ impl Api {
         self.raw(request).await
     }
 
+    /// As [`Self::call`], with more headers.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request =
+            request.body(body.map_or(Body::empty(), |body| Body::from(body.to_string()))).unwrap();
+        request.extensions_mut().insert(self.admit(token).await.unwrap());
+        self.raw(request).await
+    }
+
+    /// A login from an address.
+    pub(crate) async fn log_in_from(&self, address: &str, email: &str, password: &str) -> Answer {
+        let body = json!({"email": email, "password": password}).to_string();
+        let request = Request::post("/api/v5/auth/login")
+            .header("content-type", "application/json")
+            .header("x-real-ip", address)
+            .body(body.into());
+        self.raw(request.unwrap()).await
+    }
+
+    /// A token of a new member of a registered user's tenant, who has the same password.
+    pub(crate) async fn member(&self, of: &str, email: &str, role: Role) -> String {
+        let users = self.repositories.users();
+        let known = users.by_email(of).await.unwrap().unwrap();
+        let user =
+            User { id: uuid::Uuid::from_u128(email.len() as u128), email: email.into(), role, ..known };
+        users.create(&user).await.unwrap();
+        self.log_in_from("192.0.2.1", email, "correct horse").await.text("token")
+    }
+
     pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: Value) -> Answer {
         self.call(Method::POST, path, token, Some(body)).await
     }
@@ -234,5 +298,6 @@ fn auth_config() -> AuthConfig {
         refresh_grace_seconds: GRACE,
         operator_tenant: None,
         password: PasswordConfig { memory_kib: 8, iterations: 1, parallelism: 1, workers: 2, queue: 64 },
+        throttle: ThrottleConfig { account: UNLIMITED, address: UNLIMITED },
     }
 }

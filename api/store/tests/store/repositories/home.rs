@@ -1,7 +1,7 @@
 //! A tenant with something of everything, for checks that are about all models at once.
 
-use coditect_store::SettingOwner;
 use coditect_store::records::Session;
+use coditect_store::{RequestKey, SettingOwner};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub(crate) struct Home {
 
 /// How many keys a home has that hold records, and how many that are index entries.
 pub(crate) const RECORDS: usize = 12;
-pub(crate) const ENTRIES: usize = 15;
+pub(crate) const ENTRIES: usize = 16;
 
 impl Home {
     pub(crate) async fn create(data: &Data, email: &str) -> Self {
@@ -51,6 +51,8 @@ impl Home {
         repositories.agents().create(&helper).await.unwrap();
         let owner = SettingOwner::User(user);
         repositories.settings().put(tenant, owner, "theme", &json!("dark"), None, NOW_MS).await.unwrap();
+        let asked = RequestKey { tenant, user, key: "k" };
+        repositories.requests().claim(asked, "f", data.id(), NOW_MS).await.unwrap();
         Self {
             tenant,
             user,

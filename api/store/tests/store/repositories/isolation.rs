@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use coditect_auth::Entropy;
-use coditect_store::records::{Agent, AuditObject, Session, StatePart, User};
-use coditect_store::{By, Client, Fork, NewAuditEntry, Order, SettingOwner, TimeCursor};
+use coditect_store::records::{Agent, AuditObject, Session, StatePart, StoredAnswer, User};
+use coditect_store::{By, Client, Fork, NewAuditEntry, Order, RequestKey, SettingOwner, TimeCursor};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -184,6 +184,8 @@ async fn use_people(data: &Data, mixed: &Home, victim: &Home, text: &str) {
     (new.id, new.family, new.email) = (auth_session, family, text.into());
     auth.create(&new, NOW).await.ok();
     auth.create(&new, i64::MAX).await.ok();
+    let lived = auth.live_families(tenant, user, None, 50, NOW).await.unwrap().items;
+    assert!(lived.iter().all(|family| family.tenant_id == tenant));
     auth.revoke_family(tenant, family, NOW).await.unwrap();
     auth.revoke_user(tenant, user, NOW).await.unwrap();
     if let Some(found) = auth.family_of(tenant, auth_session).await.unwrap() {
@@ -215,6 +217,14 @@ async fn use_the_rest(data: &Data, mixed: &Home, text: &str) {
         assert!(listed.iter().all(|setting| setting.tenant_id == tenant));
         settings.delete(tenant, owner, text, None).await.ok();
     }
+
+    let requests = data.repositories.requests();
+    let asked = RequestKey { tenant, user, key: text };
+    let claimed = requests.claim(asked, text, id, NOW_MS).await;
+    assert!(claimed.is_ok() || text.len() > MAX_KEY_TEXT, "{claimed:?} for {text:?}");
+    let answer = StoredAnswer::new(201, Vec::new(), b"{}").unwrap();
+    requests.complete(asked, id, &answer).await.ok();
+    requests.claim(asked, text, id, i64::MAX).await.ok();
 
     let audit = data.repositories.audit();
     let object = AuditObject { kind: text.into(), id: text.into() };

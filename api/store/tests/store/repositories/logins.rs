@@ -13,6 +13,7 @@ checks![
     a_revocation_stays_and_keeps_its_first_time,
     a_login_removes_what_ended_families_left,
     an_id_that_another_login_has_is_refused,
+    the_live_logins_of_a_user_are_listed_with_their_last_client,
 ];
 
 async fn refresh_rotates_forgives_a_retry_and_punishes_reuse(data: Data) {
@@ -32,7 +33,7 @@ async fn refresh_rotates_forgives_a_retry_and_punishes_reuse(data: Data) {
     assert_eq!(retried, Rotated::Issued(second.clone()), "within the grace time the same successor");
 
     let reused = auth.rotate(first.id, 10, NOW + 110, &client).await.unwrap();
-    assert_eq!(reused, Rotated::Reused { family: first.family });
+    assert_eq!(reused, Rotated::Reused { family: first.family, tenant: first.tenant_id });
     assert_eq!(auth.rotate(second.id, 10, NOW + 111, &client).await.unwrap(), Rotated::Revoked);
     let record =
         FamilySource::family_of(&data.repositories, first.tenant_id, second.id).await.unwrap().unwrap();
@@ -91,5 +92,43 @@ async fn an_id_that_another_login_has_is_refused(data: Data) {
     let error = auth.create(&second, NOW).await.unwrap_err();
     assert!(matches!(&error, UpdateError::Store(error) if !error.maybe_committed()), "{error}");
     assert_eq!(auth.find(first.id).await.unwrap().unwrap().0, first);
+    data.assert_clean().await;
+}
+
+async fn the_live_logins_of_a_user_are_listed_with_their_last_client(data: Data) {
+    let auth = data.repositories.auth_sessions();
+    let (tenant, user) = (data.id(), data.id());
+    let mut logins = Vec::new();
+    for n in 0..5 {
+        let mut new = login(&*data.entropy, tenant, user);
+        (new.created_at, new.family_ends_at) = (NOW + n, NOW + 1000 + n);
+        new.user_agent = Some(format!("browser {n}"));
+        auth.create(&new, NOW).await.unwrap();
+        logins.push(new);
+    }
+    auth.create(&login(&*data.entropy, tenant, data.id()), NOW).await.unwrap();
+    auth.revoke_family(tenant, logins[3].family, NOW).await.unwrap();
+    let client = Client { user_agent: Some("phone".into()), address: Some("192.0.2.9".into()) };
+    let Rotated::Issued(_) = auth.rotate(logins[1].id, 10, NOW + 60, &client).await.unwrap() else {
+        panic!("not issued")
+    };
+
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = auth.live_families(tenant, user, after.as_ref(), 2, NOW + 1000).await.unwrap();
+        seen.extend(page.items);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    let ids: Vec<_> = seen.iter().map(|family| family.id).collect();
+    assert_eq!(ids, [logins[4].family, logins[2].family, logins[1].family], "neither revoked nor ended");
+    assert_eq!((seen[0].refreshed_at, seen[0].user_agent.as_deref()), (None, Some("browser 4")));
+    assert_eq!(seen[2].refreshed_at, Some(NOW + 60));
+    assert_eq!(
+        (seen[2].user_agent.as_deref(), seen[2].address.as_deref()),
+        (Some("phone"), Some("192.0.2.9"))
+    );
     data.assert_clean().await;
 }

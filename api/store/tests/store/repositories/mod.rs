@@ -13,6 +13,7 @@ mod members;
 mod plugins;
 mod pods;
 mod removals;
+mod requests;
 mod session_life;
 mod session_states;
 mod settings;
@@ -63,6 +64,7 @@ pub(crate) fn all() -> Vec<Check> {
         plugins::ALL,
         pods::ALL,
         removals::ALL,
+        requests::ALL,
         session_life::ALL,
         session_states::ALL,
         settings::ALL,
