@@ -15,6 +15,7 @@ pub mod blobs;
 pub mod changes;
 pub mod contract;
 pub mod dump;
+pub mod file_path;
 pub mod inspect;
 pub mod keyspace;
 pub mod limits;
@@ -46,9 +47,13 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    Agents, Audit, AuthSessions, Client, Conversations, CursorError, Files, MAX_PAGE, Messages, NewMessage,
-    Order, Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner,
-    Settings, Tenants, TimeCursor, UpdateError, Users,
+    Admission, Condition, DirectoryEntry, FileError, Files, MAX_KEPT_VERSIONS, MAX_VERSION_DAYS, Move, Part,
+    Pruned, Quota, RETENTION_SETTING, Retention, Usage, Usages, VersionPruner, Written,
+};
+pub use repo::{
+    Agents, Audit, AuthSessions, Client, Conversations, CursorError, MAX_PAGE, Messages, NewMessage, Order,
+    Page, Pods, Registration, RegistrationError, Repositories, Rotated, Sessions, SettingOwner, Settings,
+    Tenants, TimeCursor, UpdateError, Users,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -34,6 +34,7 @@ pub use self::collect::{Collected, Collector};
 pub use self::error::BlobError;
 pub use self::hash::BlobHash;
 pub use self::read::{BlobReader, MAX_READ_BUFFER_BYTES};
+pub(crate) use self::references::add_reference_from;
 pub use self::references::{add_reference, is_referenced, remove_reference};
 pub use self::upload::{MAX_UPLOAD_BUFFER_BYTES, Upload};
 pub use self::verify::{BlobCounts, BlobFault, BlobFaultKind, Depth, verify_tenant};

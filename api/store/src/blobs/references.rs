@@ -26,13 +26,24 @@ pub async fn add_reference(
     hash: &BlobHash,
     owner: Uuid,
 ) -> Result<BlobRef, BlobError> {
+    add_reference_from(transaction, scope, hash, owner, Vec::new()).await
+}
+
+/// As [`add_reference`], with a value from which `store verify` finds the owner's record.
+pub(crate) async fn add_reference_from(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    hash: &BlobHash,
+    owner: Uuid,
+    place: Vec<u8>,
+) -> Result<BlobRef, BlobError> {
     let Some(mut blob) = load::<Blob>(transaction, &scope.blob(hash)).await? else {
         return Err(BlobError::NotFound { hash: *hash });
     };
     if blob.unreferenced_since.is_some() {
         set_unreferenced(transaction, scope, hash, &mut blob, None)?;
     }
-    transaction.set(scope.blob_reference(hash, owner), Bytes::new())?;
+    transaction.set(scope.blob_reference(hash, owner), place)?;
     Ok(BlobRef { hash: *hash, size: blob.size })
 }
 

@@ -91,9 +91,9 @@ families! {
         AuditHead: "audit_head", "repo/audit.rs", "–", "record AuditHead";
         AuditByActor: "audit_by_actor", "repo/audit.rs", "uuid actor, int time in Unix ms, uuid entry", "–";
         AuditByObject: "audit_by_object", "repo/audit.rs", "text kind, text object, int time in Unix ms, uuid entry", "–";
-        Files: "files", "repo/files.rs", "uuid file", "record File";
-        FilesByPath: "files_by_path", "repo/files.rs", "uuid session, text path", "tuple (uuid file)";
-        FileVersions: "file_versions", "repo/file_versions.rs", "uuid session, text path, int version", "record FileVersion";
+        Files: "files", "repo/files/", "uuid file", "record File";
+        FilesByPath: "files_by_path", "repo/files/", "uuid session, text path", "tuple (uuid file)";
+        FileVersions: "file_versions", "repo/files/", "uuid session, text path, int version", "record FileVersion";
         Usage: "usage", "repo/usage.rs", "text what", "number, 8 bytes little-endian";
         Agents: "agents", "repo/agents.rs", "uuid agent", "record Agent";
         AgentsByName: "agents_by_name", "repo/agents.rs", "text name (normalised)", "tuple (uuid agent)";
@@ -104,7 +104,7 @@ families! {
         PluginVersions: "plugin_versions", "repo/plugins.rs", "text plugin, int version", "record PluginVersion";
         PluginActivations: "plugin_activations", "repo/plugins.rs", "text plugin, int activation", "record PluginActivation";
         Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
-        BlobReferences: "blob_references", "repo/files.rs, blobs/", "bytes SHA-256, uuid owner", "–";
+        BlobReferences: "blob_references", "repo/files/, blobs/", "bytes SHA-256, uuid owner", "– for a file; tuple (uuid session, text path, int version) for a version of one";
         BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "SHA-256 over content, chunk and bytes, 32 bytes; raw bytes";
         BlobUploads: "blob_uploads", "blobs/", "uuid content", "record Upload";
         BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, bytes SHA-256", "–";

@@ -24,7 +24,7 @@ pub use self::agent::{Agent, normalise_name};
 pub use self::audit::{AuditEntry, AuditObject};
 pub use self::auth::TokenFamily;
 pub use self::conversation::{Conversation, Message, MessageRole};
-pub use self::file::{Content, File};
+pub use self::file::{Content, File, FileVersion};
 pub use self::pod::PodAllocation;
 pub use self::session::{Session, SessionStatus, SessionType};
 pub use self::setting::{Setting, SettingScope};

@@ -1,5 +1,6 @@
 //! Why a change was not made.
 
+use super::FileError;
 use crate::error::{StoreError, TransactionError};
 
 /// Why a record was not written. Nothing was.
@@ -17,9 +18,6 @@ pub enum UpdateError {
     /// Another record has the name, address, path or id.
     #[error("another record has this name already")]
     Taken,
-    /// The tenant has no blob with the file's content: upload it anew.
-    #[error("the content is not stored")]
-    NoContent,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -32,6 +30,13 @@ impl UpdateError {
             Self::Store(error) => error,
             other => StoreError::Record { family, reason: other.to_string() },
         }
+    }
+}
+
+impl From<FileError> for UpdateError {
+    /// Of files that go with their workspace: nothing about them can be amiss but in the store.
+    fn from(error: FileError) -> Self {
+        Self::Store(error.into_store_error())
     }
 }
 

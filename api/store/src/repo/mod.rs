@@ -6,7 +6,7 @@ mod audit;
 mod auth_sessions;
 mod conversations;
 mod error;
-mod files;
+pub(crate) mod files;
 pub(crate) mod indexed;
 mod messages;
 mod page;
@@ -15,6 +15,7 @@ mod sessions;
 mod settings;
 mod tenants;
 mod token_families;
+pub(crate) mod usage;
 mod users;
 
 use std::future::Future;
@@ -27,13 +28,17 @@ pub use self::audit::Audit;
 pub use self::auth_sessions::{AuthSessions, Client, Rotated};
 pub use self::conversations::Conversations;
 pub use self::error::UpdateError;
-pub use self::files::Files;
+pub use self::files::{
+    Admission, Condition, DirectoryEntry, FileError, Files, MAX_KEPT_VERSIONS, MAX_VERSION_DAYS, Move, Part,
+    Pruned, RETENTION_SETTING, Retention, VersionPruner, Written,
+};
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
 pub use self::pods::Pods;
 pub use self::sessions::Sessions;
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
+pub use self::usage::{Quota, Usage, Usages};
 pub use self::users::{Registration, RegistrationError, Users};
 use crate::blobs::Blobs;
 use crate::contract::{RangeRead, ReadMode};
@@ -57,14 +62,31 @@ pub(crate) struct Context {
     entropy: Arc<dyn Entropy>,
     /// For transactions whose second run changes nothing.
     idempotent: RetryPolicy,
+    /// What a tenant may have that has no limits of its own.
+    quota: Quota,
 }
 
 impl Repositories {
     /// Repositories over `store`, below the key space's root.
     pub fn new(store: Store, keys: Keyspace, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         Self {
-            context: Arc::new(Context { store, keys, clock, entropy, idempotent: RetryPolicy::idempotent() }),
+            context: Arc::new(Context {
+                store,
+                keys,
+                clock,
+                entropy,
+                idempotent: RetryPolicy::idempotent(),
+                quota: Quota::default(),
+            }),
         }
+    }
+
+    /// The same repositories, with another quota for tenants that have none of their own.
+    pub fn with_quota(self, quota: Quota) -> Self {
+        let Context { store, keys, clock, entropy, idempotent, .. } = &*self.context;
+        let (store, keys, idempotent) = (store.clone(), keys.clone(), idempotent.clone());
+        let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+        Self { context: Arc::new(Context { store, keys, clock, entropy, idempotent, quota }) }
     }
 
     /// Tenants.
@@ -105,6 +127,16 @@ impl Repositories {
     /// The files of workspaces.
     pub fn files(&self) -> Files<'_> {
         Files::new(&self.context)
+    }
+
+    /// What forgets versions of files in its time.
+    pub fn version_pruner(&self) -> VersionPruner {
+        VersionPruner::new(Arc::clone(&self.context))
+    }
+
+    /// How much tenants use and may use.
+    pub fn usage(&self) -> Usages<'_> {
+        Usages::new(&self.context)
     }
 
     /// AI agents.

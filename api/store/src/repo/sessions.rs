@@ -178,7 +178,7 @@ impl<'a> Sessions<'a> {
             all = self
                 .context
                 .once(|transaction| async move {
-                    let all = files::remove_some(&transaction, keys, scope, id, now).await?;
+                    let all = files::remove_some(self.context, &transaction, scope, id, now).await?;
                     if all {
                         replace(&transaction, keys, scope, Some(hidden), None).await?;
                     }

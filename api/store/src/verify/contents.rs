@@ -32,7 +32,7 @@ impl Store {
     }
 
     /// The first tenant after another one that has any key.
-    async fn tenant_after(
+    pub(super) async fn tenant_after(
         &self,
         keys: &Keyspace,
         after: Option<TenantScope>,

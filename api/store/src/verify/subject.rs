@@ -8,10 +8,12 @@ use crate::keyspace::element::Element;
 use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
-    Agent, AuditEntry, Conversation, File, Message, PodAllocation, Record, Session, Setting, Tenant,
-    TokenFamily, User,
+    Agent, AuditEntry, Conversation, File, FileVersion, Message, PodAllocation, Record, Session, Setting,
+    Tenant, TokenFamily, User,
 };
+use crate::repo::files::{Referrer, file_key};
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
+use crate::repo::usage::number;
 
 /// What there is to check about a key of a known family.
 pub(super) enum Subject {
@@ -94,6 +96,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Messages => record_of::<Message>,
         TenantFamily::Audit => record_of::<AuditEntry>,
         TenantFamily::Files => record_of::<File>,
+        TenantFamily::FileVersions => record_of::<FileVersion>,
         TenantFamily::Agents => record_of::<Agent>,
         TenantFamily::Settings => record_of::<Setting>,
         // Blobs have checks of their own: contents.rs.
@@ -135,9 +138,16 @@ fn entry(
         }
         (F::FilesByPath, _) => {
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
-            entry_of::<File>(scope, scope.key(F::Files, &(id,)))
+            entry_of::<File>(scope, file_key(scope, id))
         }
-        (F::BlobReferences, [_, Id(id)]) => entry_of::<File>(scope, scope.key(F::Files, &(id,))),
+        (F::BlobReferences, [_, Id(id)]) => match Referrer::read(scope, value)? {
+            Referrer::File => entry_of::<File>(scope, file_key(scope, *id)),
+            Referrer::Version(key) => entry_of::<FileVersion>(scope, key),
+        },
+        (F::Usage, _) => {
+            number(value)?;
+            Subject::Plain
+        }
         (F::AgentsByName, _) => {
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
             entry_of::<Agent>(scope, scope.key(F::Agents, &(id,)))

@@ -1,7 +1,7 @@
 //! A tenant with something of everything, for checks that are about all models at once.
 
-use coditect_store::SettingOwner;
 use coditect_store::records::Session;
+use coditect_store::{Condition, SettingOwner};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -27,8 +27,8 @@ pub(crate) struct Home {
 }
 
 /// How many keys a home has that hold records, and how many that are index entries.
-pub(crate) const RECORDS: usize = 11;
-pub(crate) const ENTRIES: usize = 15;
+pub(crate) const RECORDS: usize = 12;
+pub(crate) const ENTRIES: usize = 16;
 
 impl Home {
     pub(crate) async fn create(data: &Data, email: &str) -> Self {
@@ -46,7 +46,10 @@ impl Home {
         let done = entry(data, tenant, NOW_MS, Some(user), "a");
         repositories.audit().append(&done).await.unwrap();
         stock(data, tenant).await;
-        repositories.files().put(tenant, work.id, "src/main.rs", content(1), None, NOW_MS).await.unwrap();
+        for byte in [0, 1] {
+            let (path, any) = ("src/main.rs", &Condition::Any);
+            repositories.files().put(tenant, work.id, path, content(byte), any, NOW_MS).await.unwrap();
+        }
         let helper = agent(data, tenant, "helper");
         repositories.agents().create(&helper).await.unwrap();
         let owner = SettingOwner::User(user);

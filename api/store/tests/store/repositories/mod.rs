@@ -4,12 +4,15 @@
 mod agents;
 mod audit;
 mod conversations;
+mod file_trees;
+mod file_versions;
 mod files;
 mod home;
 mod isolation;
 mod logins;
 mod pods;
 mod settings;
+mod usage;
 mod users;
 mod verify;
 mod workspaces;
@@ -47,11 +50,14 @@ pub(crate) fn all() -> Vec<Check> {
         agents::ALL,
         audit::ALL,
         conversations::ALL,
+        file_trees::ALL,
+        file_versions::ALL,
         files::ALL,
         isolation::ALL,
         logins::ALL,
         pods::ALL,
         settings::ALL,
+        usage::ALL,
         users::ALL,
         verify::ALL,
         workspaces::ALL,
@@ -99,11 +105,12 @@ impl Data {
         self.entropy.uuid()
     }
 
-    /// The repositories' keys, as paths, with their values: without the contents that files refer to.
+    /// The repositories' keys, as paths, with their values: without the contents that files refer to, and without
+    /// counters, which stay at zero.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Bytes> {
         let mut rows = self.dump_all().await;
         rows.retain(|path, _| {
-            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/"]
+            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/", "/usage/"]
                 .iter()
                 .any(|at| path.contains(at))
         });
