@@ -16,7 +16,7 @@ mod validate;
 
 pub use problem::{ConfigError, Problem};
 pub use typed::{
-    Auth, AuthConfig, Config, FailureMode, FoundationDbConfig, LocalService, Method,
+    Auth, AuthConfig, Config, FailureMode, FilesConfig, FoundationDbConfig, LocalService, Method,
     Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Route, Sandbox, Segment,
     ServerConfig, StoreConfig, Target, TerminalConfig, UpstreamConfig,
 };

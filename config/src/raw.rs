@@ -16,6 +16,7 @@ pub(crate) struct Raw {
     pub(crate) server: Server,
     pub(crate) store: Store,
     pub(crate) auth: Auth,
+    pub(crate) files: Files,
     pub(crate) terminal: Terminal,
     pub(crate) upstreams: BTreeMap<At<String>, Upstream>,
     pub(crate) plugins: BTreeMap<At<String>, Plugin>,
@@ -58,6 +59,13 @@ pub(crate) struct FoundationDb {
     pub(crate) tls_key: Opt<String>,
     pub(crate) tls_ca: Opt<String>,
     pub(crate) tls_verify_peers: Opt<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Files {
+    pub(crate) quota_bytes_per_tenant: Opt<i64>,
+    pub(crate) quota_files_per_tenant: Opt<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuthConfig, Config, FailureMode, Password, PluginConfig, Sandbox, ServerConfig, TerminalConfig,
-    UpstreamConfig,
+    AuthConfig, Config, FailureMode, FilesConfig, Password, PluginConfig, Sandbox, ServerConfig,
+    TerminalConfig, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +26,7 @@ pub(crate) fn validate(
         server: server(&mut check, &raw.server, environment),
         store: store::store(&mut check, &raw.store, environment),
         auth: auth(&mut check, &raw.auth),
+        files: files(&mut check, &raw.files),
         terminal: terminal(&mut check, &raw.terminal),
         routes: routes::routes(&mut check, &raw.routes, &upstreams, &plugins),
         upstreams,
@@ -167,6 +168,23 @@ fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
         check.problem(at, "auth.audience", "is an audience the edge uses itself, expected another");
     }
     config
+}
+
+fn files(check: &mut Checker<'_>, raw: &raw::Files) -> FilesConfig {
+    FilesConfig {
+        quota_bytes_per_tenant: check.number(
+            &raw.quota_bytes_per_tenant,
+            10_737_418_240,
+            0..=i64::MAX,
+            "files.quota_bytes_per_tenant",
+        ),
+        quota_files_per_tenant: check.number(
+            &raw.quota_files_per_tenant,
+            1_000_000,
+            0..=i64::MAX,
+            "files.quota_files_per_tenant",
+        ),
+    }
 }
 
 fn password(check: &mut Checker<'_>, raw: &raw::Password) -> Password {

@@ -9,6 +9,7 @@
 #![allow(clippy::large_futures)]
 
 mod architecture;
+mod files;
 mod gate;
 mod hostile;
 mod journey;

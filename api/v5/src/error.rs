@@ -2,8 +2,9 @@
 
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, PasswordError};
-use coditect_store::{RegistrationError, StoreError, UpdateError};
-use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use coditect_store::blobs::BlobError;
+use coditect_store::{FileError, RegistrationError, StoreError, UpdateError};
+use http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::envelope;
@@ -42,6 +43,18 @@ pub(crate) enum ApiError {
     /// Another object has the name or id.
     #[error("another object has this name already")]
     Taken,
+    /// Something else is in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// The tenant may not have so much.
+    #[error("{0}")]
+    QuotaExceeded(String),
+    /// The content ends before the range begins.
+    #[error("the range does not lie in the file, which has {size} bytes")]
+    RangeNotSatisfiable {
+        /// The content's length in bytes.
+        size: u64,
+    },
     /// The object has changed since the version the client knows.
     #[error("the object has changed in the meantime")]
     VersionMismatch,
@@ -97,7 +110,9 @@ impl ApiError {
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::UnreadableBody => ErrorCode::BadRequest,
             Self::EmailTaken => ErrorCode::EmailTaken,
-            Self::Taken => ErrorCode::Conflict,
+            Self::Taken | Self::Conflict(_) => ErrorCode::Conflict,
+            Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
+            Self::RangeNotSatisfiable { .. } => ErrorCode::RangeNotSatisfiable,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
@@ -120,7 +135,9 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnreadableBody | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::Taken => StatusCode::CONFLICT,
+            Self::EmailTaken | Self::Taken | Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -139,11 +156,17 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() {
+        // That a quota is full is nobody's fault here.
+        if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE {
             tracing::error!(code = self.code().name(), cause = %causes(&self), "API request failed");
         }
         let mut response = envelope::failure(status, self.code(), self.to_string());
         let headers = response.headers_mut();
+        if let Self::RangeNotSatisfiable { size } = &self
+            && let Ok(range) = HeaderValue::try_from(format!("bytes */{size}"))
+        {
+            headers.insert(CONTENT_RANGE, range);
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -189,9 +212,34 @@ impl From<UpdateError> for ApiError {
             UpdateError::NotFound => Self::NotFound,
             UpdateError::VersionMismatch { .. } => Self::VersionMismatch,
             UpdateError::Taken => Self::Taken,
-            // Only files have contents; their handlers upload anew.
-            error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
             UpdateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<BlobError> for ApiError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Store(error) => error.into(),
+            BlobError::TooLarge { limit } => Self::PayloadTooLarge { limit },
+            error => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::NoWorkspace | FileError::NotFound => Self::NotFound,
+            FileError::Path(problem) => Self::validation("path", problem.to_string()),
+            FileError::Precondition { .. } => Self::VersionMismatch,
+            error @ (FileError::Occupied { .. } | FileError::Taken { .. }) => {
+                Self::Conflict(error.to_string())
+            }
+            error @ FileError::Nested => Self::validation("to", error.to_string()),
+            error @ FileError::QuotaExceeded { .. } => Self::QuotaExceeded(error.to_string()),
+            FileError::Blob(error) => error.into(),
+            FileError::Store(error) => error.into(),
         }
     }
 }

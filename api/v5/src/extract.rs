@@ -81,6 +81,13 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
     }
 }
 
+impl Id {
+    /// Reads an id.
+    pub(crate) fn parse(text: &str) -> Result<Uuid, ApiError> {
+        id(text)
+    }
+}
+
 fn id(text: &str) -> Result<Uuid, ApiError> {
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
         return Err(ApiError::NotFound);

@@ -13,9 +13,12 @@ mod error_code;
 mod extract;
 mod guard;
 mod handlers;
+mod incoming;
 mod metrics;
 mod openapi;
 mod state;
+mod transfers;
+mod upload;
 mod validate;
 
 use std::sync::Arc;
@@ -28,10 +31,11 @@ pub use error_code::ErrorCode;
 pub use metrics::ApiMetrics;
 pub use openapi::document;
 pub use state::ApiState;
+pub use transfers::Transfers;
 
 use access::{AccessTable, Enforcement};
 use error::ApiError;
-use handlers::{auth, health, sessions};
+use handlers::{archive, auth, files, health, sessions};
 
 /// Where the API is.
 pub(crate) const PREFIX: &str = "/api/v5";
@@ -40,6 +44,8 @@ pub(crate) const PREFIX: &str = "/api/v5";
 fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
         .routes(routes!(openapi::openapi_json))
+        .merge(archive::routes())
+        .merge(files::routes())
         .merge(health::routes())
         .merge(auth::routes())
         .merge(sessions::routes())

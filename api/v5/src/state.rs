@@ -7,6 +7,7 @@ use coditect_config::AuthConfig;
 use coditect_store::{AuditLog, Repositories};
 
 use crate::metrics::ApiMetrics;
+use crate::transfers::Transfers;
 
 /// Everything the API needs; nothing is global.
 pub struct ApiState {
@@ -26,6 +27,8 @@ pub struct ApiState {
     pub entropy: Arc<dyn Entropy>,
     /// How long families live and how long a lost refresh may be retried.
     pub auth: AuthConfig,
+    /// The contents of files on their way in and out.
+    pub transfers: Transfers,
     /// What Prometheus learns.
     pub metrics: Arc<ApiMetrics>,
 }

@@ -10,7 +10,7 @@ use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState};
+use coditect_api::{ApiMetrics, ApiState, Transfers};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SigningSecret, SystemClock, SystemEntropy,
     TokenIssuer, TokenSettings, TokenVerifier,
@@ -19,7 +19,7 @@ use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
     AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot,
 };
-use coditect_store::{AuditLog, Repositories};
+use coditect_store::{AuditLog, Quota, Repositories};
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -111,11 +111,16 @@ impl App {
         let store_socket = store::serve(&config, &storage, &*entropy).await;
         let (store, keys) = (storage.store, storage.keys);
         let repositories =
-            Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
+            Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy))
+                .with_quota(Quota {
+                    bytes: config.files.quota_bytes_per_tenant,
+                    files: config.files.quota_files_per_tenant,
+                });
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
         let mut background = JoinSet::new();
         background.spawn(Feed::new(store.clone(), keys.clone(), Arc::clone(&families)).follow());
-        background.spawn(Upkeep::new(store, keys, Arc::clone(&clock), Arc::clone(&entropy)).run());
+        let pruner = repositories.version_pruner();
+        background.spawn(Upkeep::new(store, keys, pruner, Arc::clone(&clock), Arc::clone(&entropy)).run());
 
         let tokens = TokenSettings {
             issuer: config.auth.issuer.clone(),
@@ -142,6 +147,7 @@ impl App {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             auth: config.auth.clone(),
+            transfers: Transfers::default(),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: AuditLog::new(repositories.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
         });

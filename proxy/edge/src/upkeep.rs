@@ -1,11 +1,12 @@
-//! What keeps the store small: blobs nobody needs, abandoned uploads and old changes are removed now and then.
+//! What keeps the store small: blobs nobody needs, abandoned uploads, old versions of files and old changes are removed
+//! now and then.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use coditect_auth::{Clock, Entropy};
 use coditect_store::blobs::{Blobs, Collector};
-use coditect_store::{Keyspace, Store, StoreError, changes};
+use coditect_store::{Keyspace, Store, StoreError, VersionPruner, changes};
 use tokio::time::sleep;
 
 /// The shortest time between two rounds; up to as much again is added at random, so that replicas take turns.
@@ -16,6 +17,7 @@ pub(crate) struct Upkeep {
     store: Store,
     keys: Keyspace,
     collector: Collector,
+    pruner: VersionPruner,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -24,11 +26,12 @@ impl Upkeep {
     pub(crate) fn new(
         store: Store,
         keys: Keyspace,
+        pruner: VersionPruner,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let blobs = Blobs::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
-        Self { store, keys, collector: blobs.collector(), clock, entropy }
+        Self { store, keys, collector: blobs.collector(), pruner, clock, entropy }
     }
 
     /// Works until it is dropped or the store is closed.
@@ -46,6 +49,11 @@ impl Upkeep {
     }
 
     async fn round(&mut self) -> Result<(), StoreError> {
+        // A part of them in each round: what is replaced is pruned when it is written, too.
+        let pruned = self.pruner.prune(self.clock.now_millis()).await?;
+        if pruned.forgotten > 0 {
+            tracing::info!(versions = pruned.forgotten, "versions of files forgotten");
+        }
         loop {
             let done = self.collector.collect(self.clock.now_millis()).await?;
             if done.blobs + done.contents > 0 {

@@ -1,6 +1,8 @@
 //! One file per resource: its requests, its answers, its operations.
 
+pub(crate) mod archive;
 pub(crate) mod auth;
+pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod sessions;
 

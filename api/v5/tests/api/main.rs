@@ -4,6 +4,10 @@
 mod auth;
 mod bodies;
 mod cookie;
+mod files;
+mod files_archive;
+mod files_trees;
 mod routes;
 mod sessions;
 mod support;
+mod workspace;

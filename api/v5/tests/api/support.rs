@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiMetrics, ApiState, router};
+use coditect_api::{ApiMetrics, ApiState, Transfers, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
@@ -102,6 +102,7 @@ impl Api {
             audit: AuditLog::new(repositories.clone(), clock.clone(), Arc::clone(&entropy)),
             entropy,
             auth: auth_config(),
+            transfers: Transfers::default(),
             metrics: Arc::new(ApiMetrics::new(&prometheus::Registry::new()).unwrap()),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
@@ -122,6 +123,13 @@ impl Api {
             }
         };
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request as it is; returns what came back as it is.
+    pub(crate) async fn bytes(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
 
     /// Sends JSON, with a token as the gate would let it pass.
