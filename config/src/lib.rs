@@ -16,9 +16,9 @@ mod validate;
 
 pub use problem::{ConfigError, Problem};
 pub use typed::{
-    AuditConfig, Auth, AuthConfig, Config, FailureMode, FoundationDbConfig, LimitsConfig, LocalService,
-    Method, Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Rate, Route,
-    Sandbox, Segment, ServerConfig, StoreConfig, Target, TerminalConfig, Throttle as ThrottleConfig,
+    AuditConfig, Auth, AuthConfig, Config, FailureMode, FilesConfig, FoundationDbConfig, LimitsConfig,
+    LocalService, Method, Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Rate,
+    Route, Sandbox, Segment, ServerConfig, StoreConfig, Target, TerminalConfig, Throttle as ThrottleConfig,
     UpstreamConfig,
 };
 

@@ -18,6 +18,7 @@ pub(crate) struct Raw {
     pub(crate) auth: Auth,
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
+    pub(crate) files: Files,
     pub(crate) terminal: Terminal,
     pub(crate) upstreams: BTreeMap<At<String>, Upstream>,
     pub(crate) plugins: BTreeMap<At<String>, Plugin>,
@@ -60,6 +61,13 @@ pub(crate) struct FoundationDb {
     pub(crate) tls_key: Opt<String>,
     pub(crate) tls_ca: Opt<String>,
     pub(crate) tls_verify_peers: Opt<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Files {
+    pub(crate) quota_bytes_per_tenant: Opt<i64>,
+    pub(crate) quota_files_per_tenant: Opt<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -20,6 +20,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// How much there may be of what users make.
     pub limits: LimitsConfig,
+    /// `[files]`
+    pub files: FilesConfig,
     /// The in-process terminal.
     pub terminal: TerminalConfig,
     /// Upstreams by name, in the order of their names.
@@ -93,6 +95,15 @@ pub struct FoundationDbConfig {
     pub tls_ca: Option<PathBuf>,
     /// What the servers' certificates must say, in FoundationDB's words.
     pub tls_verify_peers: Option<String>,
+}
+
+/// `[files]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilesConfig {
+    /// What the files of a tenant and their versions may have, in bytes, unless an operator gave it another quota.
+    pub quota_bytes_per_tenant: u64,
+    /// How many files a tenant may have, unless an operator gave it another quota.
+    pub quota_files_per_tenant: u64,
 }
 
 /// `[auth]`

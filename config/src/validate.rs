@@ -4,8 +4,8 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuditConfig, AuthConfig, Config, FailureMode, LimitsConfig, Password, PluginConfig, Rate, Sandbox,
-    ServerConfig, StoreConfig, TerminalConfig, Throttle, UpstreamConfig,
+    AuditConfig, AuthConfig, Config, FailureMode, FilesConfig, LimitsConfig, Password, PluginConfig, Rate,
+    Sandbox, ServerConfig, StoreConfig, TerminalConfig, Throttle, UpstreamConfig,
 };
 use crate::{Environment, routes, store};
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +30,7 @@ pub(crate) fn validate(
         store,
         auth: auth(&mut check, &raw.auth),
         limits: limits(&mut check, &raw.limits),
+        files: files(&mut check, &raw.files),
         terminal: terminal(&mut check, &raw.terminal),
         routes: routes::routes(&mut check, &raw.routes, &upstreams, &plugins),
         upstreams,
@@ -186,6 +187,23 @@ fn auth(check: &mut Checker<'_>, raw: &raw::Auth) -> AuthConfig {
         check.problem(at, "auth.key_set", "is the same file as auth.key_file, expected one of its own");
     }
     config
+}
+
+fn files(check: &mut Checker<'_>, raw: &raw::Files) -> FilesConfig {
+    FilesConfig {
+        quota_bytes_per_tenant: check.number(
+            &raw.quota_bytes_per_tenant,
+            10_737_418_240,
+            0..=i64::MAX,
+            "files.quota_bytes_per_tenant",
+        ),
+        quota_files_per_tenant: check.number(
+            &raw.quota_files_per_tenant,
+            1_000_000,
+            0..=i64::MAX,
+            "files.quota_files_per_tenant",
+        ),
+    }
 }
 
 fn password(check: &mut Checker<'_>, raw: &raw::Password) -> Password {

@@ -11,6 +11,7 @@
 mod architecture;
 mod audit;
 mod contract;
+mod files;
 mod gate;
 mod hostile;
 mod journey;

@@ -4,7 +4,7 @@ use crate::support::{Account, Config, Edge, Upstream, ws};
 use async_trait::async_trait;
 use coditect_auth::{
     Clock, Families, FamilyRecord, FamilySource, Identity, SigningSecret, SourceError, SystemClock,
-    SystemEntropy, TokenIssuer, TokenSettings, TokenVerifier,
+    SystemEntropy, TenantState, TokenIssuer, TokenSettings, TokenVerifier,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -39,6 +39,7 @@ async fn ticket(edge: &Edge, account: &Account, path: &str) -> String {
         tenant_id: claims.tenant_id,
         ends_at: now + 86_400,
         revoked: false,
+        tenant: TenantState::Active,
     };
     let families = Families::new(Arc::new(Known(record)), Arc::new(SystemClock));
     let family = families.admit(&claims).await.unwrap();

@@ -17,6 +17,7 @@ pub mod blobs;
 pub mod changes;
 pub mod contract;
 pub mod dump;
+pub mod file_path;
 pub mod inspect;
 pub mod keyspace;
 pub mod limits;
@@ -47,13 +48,15 @@ pub use error::{Retry, StoreError, TransactionError};
 pub use identity::{ClaimError, claim};
 pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
-    ACCESS_INTERVAL, Accesses, Activate, ActivePlugin, Agents, Audit, AuditFilter, AuthSessions, By, Claimed,
-    Client, Conversations, CursorError, Files, Fork, KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS,
-    MAX_CONFIGURATION_BYTES, MAX_MODULE_BYTES, MAX_PAGE, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_STATE_BYTES,
-    MAX_TENANT_MODULE_BYTES, Messages, NewAuditEntry, NewMessage, NewPluginVersion, Order, Page, PluginError,
-    Plugins, Pods, Registration, RegistrationError, Removals, Removed, Repositories, RequestKey, Requests,
-    Rotated, SETTLED_AFTER, SessionFilter, SessionStates, Sessions, SettingOwner, Settings, Tenants, Tickets,
-    TimeCursor, Unsettled, UpdateError, Users,
+    ACCESS_INTERVAL, Accesses, Activate, ActivePlugin, Admission, Agents, Audit, AuditFilter, AuthSessions,
+    By, Claimed, Client, Condition, Conversations, CursorError, DirectoryEntry, FileError, Files, Fork,
+    KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_KEPT_VERSIONS, MAX_MODULE_BYTES,
+    MAX_PAGE, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_STATE_BYTES, MAX_TENANT_MODULE_BYTES, MAX_VERSION_DAYS,
+    Messages, Move, NewAuditEntry, NewMessage, NewPluginVersion, Order, Page, Part, PluginError, Plugins,
+    Pods, Pruned, Quota, RETENTION_SETTING, Registration, RegistrationError, Removals, Removed, Repositories,
+    RequestKey, Requests, Retention, Rotated, SETTLED_AFTER, SessionFilter, SessionStates, Sessions,
+    SettingOwner, Settings, Tenants, Tickets, TimeCursor, Unsettled, UpdateError, Usage, Usages, Users,
+    VersionPruner, Written,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -3,8 +3,8 @@
 use axum::response::{IntoResponse, Response};
 use coditect_auth::{AuthError, PasswordError};
 use coditect_store::blobs::BlobError;
-use coditect_store::{PluginError, RegistrationError, StoreError, UpdateError};
-use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use coditect_store::{FileError, PluginError, RegistrationError, StoreError, UpdateError};
+use http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::envelope;
@@ -59,6 +59,15 @@ pub(crate) enum ApiError {
     /// The tenant would be left without an owner who can log in.
     #[error("a tenant must keep an owner who can log in: make another member an owner first")]
     LastOwner,
+    /// The tenant may not have so much.
+    #[error("{0}")]
+    QuotaExceeded(String),
+    /// The content ends before the range begins.
+    #[error("the range does not lie in the file, which has {size} bytes")]
+    RangeNotSatisfiable {
+        /// The content's length in bytes.
+        size: u64,
+    },
     /// The object has changed since the version the client knows.
     #[error("the object has changed in the meantime")]
     VersionMismatch,
@@ -138,6 +147,8 @@ impl ApiError {
             Self::LastOwner => ErrorCode::LastOwner,
             Self::LimitReached(_) => ErrorCode::LimitReached,
             Self::PluginRefused(_) => ErrorCode::PluginRefused,
+            Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
+            Self::RangeNotSatisfiable { .. } => ErrorCode::RangeNotSatisfiable,
             Self::VersionMismatch => ErrorCode::PreconditionFailed,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType(_) => ErrorCode::UnsupportedMediaType,
@@ -168,6 +179,8 @@ impl ApiError {
             | Self::LastOwner
             | Self::Conflict(_)
             | Self::LimitReached(_) => StatusCode::CONFLICT,
+            Self::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -192,11 +205,17 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() {
+        // That a quota is full is nobody's fault here.
+        if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE {
             tracing::error!(code = self.code().name(), cause = %causes(&self), "API request failed");
         }
         let mut response = envelope::failure(status, self.code(), self.to_string());
         let headers = response.headers_mut();
+        if let Self::RangeNotSatisfiable { size } = &self
+            && let Ok(range) = HeaderValue::try_from(format!("bytes */{size}"))
+        {
+            headers.insert(CONTENT_RANGE, range);
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -246,9 +265,28 @@ impl From<UpdateError> for ApiError {
             error @ UpdateError::LimitReached { .. } => Self::LimitReached(error.to_string()),
             UpdateError::LastOwner => Self::LastOwner,
             UpdateError::NotAllowed => Self::Forbidden("your role does not allow this"),
-            // Only files have contents; their handlers upload anew.
+            // Handlers upload contents anew.
             error @ UpdateError::NoContent => Self::Internal(Box::new(error)),
+            error @ UpdateError::QuotaExceeded { .. } => Self::QuotaExceeded(error.to_string()),
             UpdateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Forking => Self::Forking,
+            FileError::NoWorkspace | FileError::NotFound => Self::NotFound,
+            FileError::Path(problem) => Self::validation("path", problem.to_string()),
+            FileError::Precondition { .. } => Self::VersionMismatch,
+            error @ (FileError::Occupied { .. } | FileError::Taken { .. }) => {
+                Self::Conflict(error.to_string())
+            }
+            error @ FileError::Nested => Self::validation("to", error.to_string()),
+            error @ FileError::QuotaExceeded { .. } => Self::QuotaExceeded(error.to_string()),
+            FileError::Blob(error) => error.into(),
+            FileError::Store(error) => error.into(),
         }
     }
 }

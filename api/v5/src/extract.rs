@@ -71,21 +71,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// Several ids of the path, in its order; see [`Id`].
-pub(crate) struct Ids<const N: usize>(pub(crate) [Uuid; N]);
-
-impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(texts) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::NotFound)?;
-        let ids = texts.iter().map(|(_, text)| id(text)).collect::<Result<Vec<_>, _>>()?;
-        ids.try_into().map(Self).map_err(|_| ApiError::NotFound)
-    }
-}
-
 /// The one variable segment of the path, decoded. One that is not UTF-8 names no object.
 pub(crate) struct Segment(pub(crate) String);
 
@@ -95,6 +80,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let segment = Path::<String>::from_request_parts(parts, state).await;
         segment.map(|Path(text)| Self(text)).map_err(|_| ApiError::NotFound)
+    }
+}
+
+impl Id {
+    /// Reads an id.
+    pub(crate) fn parse(text: &str) -> Result<Uuid, ApiError> {
+        id(text)
     }
 }
 

@@ -28,7 +28,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::PREFIX;
 use crate::error::ApiError;
-use crate::extract::{New, read};
+use crate::extract::{MAX_BODY_BYTES, New, read};
 use crate::state::ApiState;
 
 const NAME: &str = "Idempotency-Key";

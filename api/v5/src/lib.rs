@@ -15,6 +15,7 @@ mod extract;
 mod guard;
 mod handlers;
 mod idempotency;
+mod incoming;
 mod metrics;
 mod moved;
 mod openapi;
@@ -23,6 +24,8 @@ pub mod rules;
 mod state;
 mod throttle;
 mod trail;
+mod transfers;
+mod upload;
 mod validate;
 
 use std::sync::Arc;
@@ -39,10 +42,11 @@ pub use plugins::{
 };
 pub use state::{ApiState, ForkPlaces};
 pub use throttle::Throttle;
+pub use transfers::Transfers;
 
 use access::{AccessTable, Enforcement};
 use handlers::{
-    account, agents, audit, auth, contract, conversations, health, logins, messages,
+    account, agents, archive, audit, auth, contract, conversations, files, health, logins, messages,
     plugins as plugin_operations, session_life, session_state, sessions, settings, tickets, users,
 };
 use idempotency::Idempotency;
@@ -54,6 +58,8 @@ pub(crate) const PREFIX: &str = "/api/v5";
 fn operations() -> OpenApiRouter<Arc<ApiState>> {
     openapi::base()
         .merge(contract::routes())
+        .merge(archive::routes())
+        .merge(files::routes())
         .merge(health::routes())
         .merge(account::routes())
         .merge(agents::routes())

@@ -10,12 +10,12 @@ pub fn email(input: &str) -> Result<String, String> {
     validate::email(input).map_err(|error| error.to_string())
 }
 
-/// A new password.
+/// A new password of the user with this address.
 ///
 /// # Errors
 /// What is expected of one.
-pub fn password(input: &str) -> Result<(), String> {
-    validate::password(input).map_err(|error| error.to_string())
+pub fn password(input: &str, email: &str) -> Result<(), String> {
+    validate::password(input, email).map_err(|error| error.to_string())
 }
 
 /// A person's given or family name, without surrounding space; `field` names it in the error.

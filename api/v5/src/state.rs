@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::metrics::ApiMetrics;
 use crate::plugins::PluginTrials;
 use crate::throttle::Throttle;
+use crate::transfers::Transfers;
 
 /// Everything the API needs; nothing is global.
 pub struct ApiState {
@@ -39,6 +40,8 @@ pub struct ApiState {
     pub forks: ForkPlaces,
     /// How often passwords and tokens may be tried.
     pub throttle: Throttle,
+    /// The contents of files on their way in and out.
+    pub transfers: Transfers,
     /// What Prometheus learns.
     pub metrics: Arc<ApiMetrics>,
 }

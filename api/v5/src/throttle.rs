@@ -31,8 +31,7 @@ pub(crate) enum Attempt {
     Register,
     /// Only those that fail are counted, and only by address: whose token it was nobody knows.
     Refresh,
-    /// A change of the caller's own password, for which the old one must be right.
-    #[allow(dead_code)] // for POST /users/me/password
+    /// What the caller's own password confirms: a new one, the end of the account or the tenant.
     Password,
 }
 

@@ -14,7 +14,7 @@ use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle, Transfers};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SystemClock, SystemEntropy, TokenIssuer,
     TokenSettings, TokenVerifier,
@@ -23,7 +23,7 @@ use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
     AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot, WorkspaceEnds,
 };
-use coditect_store::{Accesses, Repositories};
+use coditect_store::{Accesses, Quota, Repositories};
 use coditect_terminal::TerminalService;
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,11 @@ impl App {
         let store_socket = store::serve(&config, &storage, &*entropy).await;
         let (store, keys) = (storage.store, storage.keys);
         let repositories =
-            Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy));
+            Repositories::new(store.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&entropy))
+                .with_quota(Quota {
+                    bytes: config.files.quota_bytes_per_tenant,
+                    files: config.files.quota_files_per_tenant,
+                });
         let families = Arc::new(Families::new(Arc::new(repositories.clone()), Arc::clone(&clock)));
         let mut background = JoinSet::new();
         let upkeep =
@@ -185,6 +189,7 @@ impl App {
             limits: config.limits.clone(),
             forks: ForkPlaces::default(),
             throttle: Throttle::new(&config.auth.throttle, Arc::clone(&clock)),
+            transfers: Transfers::default(),
             metrics: Arc::new(ApiMetrics::new(&registry)?),
             audit: audit.log(),
         });

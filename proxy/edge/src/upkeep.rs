@@ -1,13 +1,13 @@
-//! What keeps the store small and settled, now and then: blobs nobody needs, abandoned uploads, old changes and requests
-//! that clients can no longer repeat are removed; copies and removals of workspaces that a crash cut off are brought to
-//! their end, and so are removals of tenants and users, at once.
+//! What keeps the store small and settled, now and then: blobs nobody needs, abandoned uploads, old versions of files, old
+//! changes and requests that clients can no longer repeat are removed; copies and removals of workspaces that a crash cut
+//! off are brought to their end, and so are removals of tenants and users, at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use coditect_auth::{Clock, Entropy};
 use coditect_store::blobs::Collector;
-use coditect_store::{Keyspace, Repositories, StoreError, changes};
+use coditect_store::{Keyspace, Repositories, StoreError, VersionPruner, changes};
 use tokio::time::sleep;
 
 /// The shortest time between two rounds; up to as much again is added at random, so that replicas take turns.
@@ -22,10 +22,10 @@ const FORK_ABANDONED: Duration = Duration::from_secs(60);
 pub(crate) struct Upkeep {
     repositories: Repositories,
     keys: Keyspace,
-    repositories: Repositories,
     /// When the last walk over all tenants ended, in Unix milliseconds.
     walked: Option<i64>,
     collector: Collector,
+    pruner: VersionPruner,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -38,7 +38,8 @@ impl Upkeep {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let collector = repositories.blobs().collector();
-        Self { repositories, keys, walked: None, collector, clock, entropy }
+        let pruner = repositories.version_pruner();
+        Self { repositories, keys, walked: None, collector, pruner, clock, entropy }
     }
 
     /// Works until it is dropped or the store is closed.
@@ -71,6 +72,11 @@ impl Upkeep {
     async fn round(&mut self) -> Result<(), StoreError> {
         self.removals().await?;
         self.settle_workspaces().await?;
+        // A part of them in each round: what is replaced is pruned when it is written, too.
+        let pruned = self.pruner.prune(self.clock.now_millis()).await?;
+        if pruned.forgotten > 0 {
+            tracing::info!(versions = pruned.forgotten, "versions of files forgotten");
+        }
         loop {
             let done = self.collector.collect(self.clock.now_millis()).await?;
             if done.blobs + done.contents > 0 {

@@ -44,7 +44,7 @@ mod tests {
     use async_trait::async_trait;
     use coditect_auth::{
         AuthSession, Claims, FamilyRecord, FamilySource, LedgerError, ManualClock, SeededEntropy,
-        SigningSecret, SourceError, TicketLedger, TokenSettings,
+        SigningSecret, SourceError, TenantState, TicketLedger, TokenSettings,
     };
     use coditect_config::{LocalService, Segment, Target};
     use http::HeaderValue;
@@ -82,7 +82,14 @@ mod tests {
     impl FamilySource for World {
         async fn family_of(&self, _: Uuid, _: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
             let AuthSession { family, user_id, tenant_id, family_ends_at: ends_at, .. } = session();
-            Ok(Some(FamilyRecord { family, user_id, tenant_id, ends_at, revoked: false }))
+            Ok(Some(FamilyRecord {
+                family,
+                user_id,
+                tenant_id,
+                ends_at,
+                revoked: false,
+                tenant: TenantState::Active,
+            }))
         }
 
         async fn family(&self, tenant: Uuid, _: Uuid) -> Result<Option<FamilyRecord>, SourceError> {
@@ -141,6 +148,7 @@ mod tests {
             Arc::clone(&issuer),
             Arc::clone(&families),
             world.clone(),
+            WorkspaceEnds::default(),
             world.clone(),
             clock.clone(),
         );

@@ -57,6 +57,7 @@ async fn scene(family_seconds: i64) -> Scene {
         tenant_id: session.tenant_id,
         ends_at: session.family_ends_at,
         revoked: false,
+        tenant: crate::TenantState::Active,
     };
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
     let families = Families::new(Arc::new(Alive(record)), clock);

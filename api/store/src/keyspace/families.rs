@@ -93,9 +93,9 @@ families! {
         AuditHead: "audit_head", "repo/audit.rs", "–", "record AuditHead";
         AuditByActor: "audit_by_actor", "repo/audit.rs", "uuid actor, int time in Unix ms, uuid entry", "–";
         AuditByObject: "audit_by_object", "repo/audit.rs", "text kind, text object, int time in Unix ms, uuid entry", "–";
-        Files: "files", "repo/files.rs", "uuid file", "record File";
-        FilesByPath: "files_by_path", "repo/files.rs", "uuid session, text path", "tuple (uuid file)";
-        FileVersions: "file_versions", "repo/file_versions.rs", "uuid session, text path, int version", "record FileVersion";
+        Files: "files", "repo/files/", "uuid file", "record File";
+        FilesByPath: "files_by_path", "repo/files/", "uuid session, text path", "tuple (uuid file)";
+        FileVersions: "file_versions", "repo/files/", "uuid session, text path, int version", "record FileVersion";
         Usage: "usage", "repo/usage.rs", "text what", "number, 8 bytes little-endian";
         Agents: "agents", "repo/agents.rs", "uuid agent", "record Agent";
         AgentsByName: "agents_by_name", "repo/agents.rs", "text name (normalised)", "tuple (uuid agent)";
@@ -107,7 +107,7 @@ families! {
         PluginActivations: "plugin_activations", "repo/plugin_activations.rs", "text plugin, int activation", "record PluginActivation";
         PluginActivationsByTarget: "plugin_activations_by_target", "repo/plugin_activations.rs", "text plugin, text route (empty: all), uuid tenant (nil: all)", "tuple (int activation, int version, int activation before)";
         Blobs: "blobs", "blobs/", "bytes SHA-256", "record Blob";
-        BlobReferences: "blob_references", "repo/files.rs, repo/plugin_versions.rs, blobs/", "bytes SHA-256, uuid owner", "– of a file, else tuple (text plugin, int version)";
+        BlobReferences: "blob_references", "repo/files/, repo/plugin_versions.rs, blobs/", "bytes SHA-256, uuid owner", "– for a file; tuple (uuid session, text path, int version) for a version of one; tuple (text plugin, int version) for a plugin's";
         BlobContents: "blob_contents", "blobs/", "uuid content, int chunk", "SHA-256 over content, chunk and bytes, 32 bytes; raw bytes";
         BlobUploads: "blob_uploads", "blobs/", "uuid content", "record Upload";
         BlobGarbage: "blob_garbage", "blobs/", "int since when in Unix ms, bytes SHA-256", "–";

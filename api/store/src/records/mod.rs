@@ -28,7 +28,7 @@ pub use self::agent::{Agent, normalise_name};
 pub use self::audit::{AuditEntry, AuditHash, AuditHead, AuditLink, AuditObject, MalformedAuditHash};
 pub use self::auth::TokenFamily;
 pub use self::conversation::{Conversation, Message, MessageRole};
-pub use self::file::{Content, File};
+pub use self::file::{Content, File, FileVersion};
 pub use self::plugin::{
     ActivationEnd, DEFAULT_ORDER, Plugin, PluginActivation, PluginFailure, PluginSettings, PluginTarget,
     PluginVersion,

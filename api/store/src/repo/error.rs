@@ -1,5 +1,6 @@
 //! Why a change was not made.
 
+use super::FileError;
 use crate::error::{StoreError, TransactionError};
 
 /// Why a record was not written. Nothing was.
@@ -26,7 +27,15 @@ pub enum UpdateError {
         /// How many are allowed.
         limit: usize,
     },
-    /// The tenant has no blob with the file's content: upload it anew.
+    /// The tenant may not have so many files, or files so large.
+    #[error("the tenant's quota is exceeded: it may have at most {limit} {what}")]
+    QuotaExceeded {
+        /// How much it may have.
+        limit: u64,
+        /// Of what.
+        what: &'static str,
+    },
+    /// The tenant has no blob with the content: upload it anew.
     #[error("the content is not stored")]
     NoContent,
     /// The tenant would be left without an owner who can log in.
@@ -47,6 +56,13 @@ impl UpdateError {
             Self::Store(error) => error,
             other => StoreError::Record { family, reason: other.to_string() },
         }
+    }
+}
+
+impl From<FileError> for UpdateError {
+    /// Of files that go with their workspace: nothing about them can be amiss but in the store.
+    fn from(error: FileError) -> Self {
+        Self::Store(error.into_store_error())
     }
 }
 

@@ -6,8 +6,7 @@ pub(crate) mod audit;
 mod auth_sessions;
 mod conversations;
 mod error;
-mod file_copies;
-mod files;
+pub(crate) mod files;
 pub(crate) mod indexed;
 mod live_families;
 mod members;
@@ -28,6 +27,7 @@ mod settings;
 mod tenants;
 mod tickets;
 mod token_families;
+pub(crate) mod usage;
 mod users;
 
 use std::future::Future;
@@ -41,7 +41,10 @@ pub use self::audit::{Audit, AuditFilter, NewAuditEntry};
 pub use self::auth_sessions::{AuthSessions, Client, Rotated};
 pub use self::conversations::Conversations;
 pub use self::error::UpdateError;
-pub use self::files::Files;
+pub use self::files::{
+    Admission, Condition, DirectoryEntry, FileError, Files, MAX_KEPT_VERSIONS, MAX_VERSION_DAYS, Move, Part,
+    Pruned, RETENTION_SETTING, Retention, VersionPruner, Written,
+};
 pub use self::members::By;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
@@ -61,6 +64,7 @@ pub use self::sessions::{SessionFilter, Sessions};
 pub use self::settings::{SettingOwner, Settings};
 pub use self::tenants::Tenants;
 pub use self::tickets::Tickets;
+pub use self::usage::{Quota, Usage, Usages};
 pub use self::users::{Registration, RegistrationError, Users};
 use crate::blobs::Blobs;
 use crate::contract::{RangeRead, ReadMode};
@@ -86,6 +90,8 @@ pub(crate) struct Context {
     idempotent: RetryPolicy,
     /// Told when a removal begins, so that it is gone on with at once.
     removal_began: Notify,
+    /// What a tenant may have that has no limits of its own.
+    quota: Quota,
 }
 
 impl Repositories {
@@ -99,8 +105,18 @@ impl Repositories {
                 entropy,
                 idempotent: RetryPolicy::idempotent(),
                 removal_began: Notify::new(),
+                quota: Quota::default(),
             }),
         }
+    }
+
+    /// The same repositories, with another quota for tenants that have none of their own.
+    pub fn with_quota(self, quota: Quota) -> Self {
+        let Context { store, keys, clock, entropy, idempotent, .. } = &*self.context;
+        let (store, keys, idempotent) = (store.clone(), keys.clone(), idempotent.clone());
+        let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+        let removal_began = Notify::new();
+        Self { context: Arc::new(Context { store, keys, clock, entropy, idempotent, removal_began, quota }) }
     }
 
     /// Tenants.
@@ -146,6 +162,16 @@ impl Repositories {
     /// The files of workspaces.
     pub fn files(&self) -> Files<'_> {
         Files::new(&self.context)
+    }
+
+    /// What forgets versions of files in its time.
+    pub fn version_pruner(&self) -> VersionPruner {
+        VersionPruner::new(Arc::clone(&self.context))
+    }
+
+    /// How much tenants use and may use.
+    pub fn usage(&self) -> Usages<'_> {
+        Usages::new(&self.context)
     }
 
     /// AI agents.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::indexed::replace;
 use super::sessions::{check_limit, live, owned_at_snapshot};
-use super::{Sessions, UpdateError, load, session_states};
+use super::{FileError, Files, Sessions, UpdateError, load, session_states};
 use crate::records::{FIRST_VERSION, Session, SessionStatus};
 
 /// The longest name a copy is given by itself, in characters.
@@ -81,7 +81,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// [`UpdateError::NotFound`] if there is no such workspace, or if what it is copied from was removed meanwhile: then
-    /// it is removed too, since it would lack files.
+    /// it is removed too, since it would lack files. So it is with [`UpdateError::QuotaExceeded`].
     pub async fn finish_fork(&self, tenant: Uuid, id: Uuid) -> Result<Session, UpdateError> {
         match self.copy_files(tenant, id).await {
             Ok(session) => Ok(session),
@@ -109,7 +109,12 @@ impl Sessions<'_> {
         let now = self.context.clock.now_millis();
         let mut after: Option<String> = None;
         loop {
-            after = self.context.copy_some_files(tenant, from, id, after.as_deref(), now).await?;
+            let copied = Files::new(self.context).fork_some(tenant, from, id, after.as_deref(), now).await;
+            after = copied.map_err(|error| match error {
+                FileError::NoWorkspace => UpdateError::NotFound,
+                FileError::QuotaExceeded { limit, what } => UpdateError::QuotaExceeded { limit, what },
+                error => error.into_store_error().into(),
+            })?;
             if after.is_none() {
                 break;
             }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::indexed::{change, expect, replace};
 use super::sessions::{live, owned};
-use super::{Context, Sessions, UpdateError, files, keys_in, load, session_states};
+use super::{Context, FileError, Sessions, UpdateError, files, keys_in, load, session_states};
 use crate::changes::{self, Change};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
@@ -202,7 +202,7 @@ impl Sessions<'_> {
         };
         match done {
             // Somebody else brought it to its end, or it could not be and was removed.
-            Ok(()) | Err(UpdateError::NotFound | UpdateError::NoContent) => Ok(true),
+            Ok(()) | Err(UpdateError::NotFound | UpdateError::QuotaExceeded { .. }) => Ok(true),
             Err(error) => Err(error.into_store_error("sessions")),
         }
     }
@@ -216,7 +216,8 @@ impl Context {
         while !all {
             all = self
                 .once(|transaction| async move {
-                    let all = files::remove_some(&transaction, keys, scope, id, now).await?;
+                    let all = files::remove_some(self, &transaction, scope, id, now).await;
+                    let all = all.map_err(FileError::into_store_error)?;
                     if all {
                         session_states::remove(&transaction, scope, id)?;
                         transaction.clear(scope.session_access(id))?;

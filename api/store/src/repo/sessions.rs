@@ -300,13 +300,3 @@ pub(super) async fn owned_at_snapshot(
 ) -> Result<Option<Session>, StoreError> {
     Ok(at_snapshot(transaction, scope, id).await?.filter(|session| session.user_id == user))
 }
-
-/// A workspace that can be given files.
-pub(super) async fn writable(
-    transaction: &Transaction,
-    scope: &TenantScope,
-    id: Uuid,
-) -> Result<Session, UpdateError> {
-    let session = live(transaction, scope, id).await?.ok_or(UpdateError::NotFound)?;
-    if session.status == SessionStatus::Forking { Err(UpdateError::Forking) } else { Ok(session) }
-}

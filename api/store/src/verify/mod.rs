@@ -8,6 +8,7 @@
 mod contents;
 mod inspect;
 mod subject;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,6 +124,14 @@ pub enum Disagreement {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A tenant's counter is not what its files add up to.
+    #[error("the counter says {counted}, but there is {found}")]
+    Usage {
+        /// What the counter says.
+        counted: u64,
+        /// What the records add up to.
+        found: u64,
+    },
     /// A blob, its references and its content disagree.
     #[error("{reason}")]
     Blob {
@@ -132,7 +141,7 @@ pub enum Disagreement {
 }
 
 impl Store {
-    /// Walks all keys of a key space, then the blobs of each tenant (their chunks' number and lengths, not their bytes); `progress` is told the number of keys so far, page by page.
+    /// Walks all keys of a key space, then the blobs of each tenant (their chunks' number and lengths, not their bytes) and what it uses; `progress` is told the number of keys so far, page by page.
     ///
     /// # Errors
     ///
@@ -160,6 +169,7 @@ impl Store {
             progress(report.keys);
         }
         self.verify_contents(keys, Depth::Shape, &mut report).await?;
+        self.verify_usage(keys, &mut report).await?;
         Ok(report)
     }
 

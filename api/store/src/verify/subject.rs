@@ -8,12 +8,15 @@ use crate::keyspace::element::Element;
 use crate::keyspace::locate::{Located, Place};
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
 use crate::records::{
-    Agent, AuditEntry, AuditHead, Conversation, File, Message, Plugin, PluginActivation, PluginVersion,
-    PodAllocation, Record, Removal, Session, SessionState, Setting, StoredRequest, Tenant, TokenFamily, User,
+    Agent, AuditEntry, AuditHead, Conversation, File, FileVersion, Message, Plugin, PluginActivation,
+    PluginVersion, PodAllocation, Record, Removal, Session, SessionState, Setting, StoredRequest, Tenant,
+    TokenFamily, User,
 };
+use crate::repo::files::{Referrer, file_key};
 use crate::repo::indexed::{IndexEntry, Indexed, unpack_value};
 use crate::repo::plugin_activations::{activation_key, unpack_target};
 use crate::repo::plugin_versions::version_held_by;
+use crate::repo::usage::number;
 use crate::repo::{removals, session_states};
 
 /// What there is to check about a key of a known family.
@@ -108,6 +111,7 @@ fn record(keys: &Keyspace, family: TenantFamily, value: &[u8]) -> Result<Option<
         TenantFamily::Audit => record_of::<AuditEntry>,
         TenantFamily::AuditHead => record_of::<AuditHead>,
         TenantFamily::Files => record_of::<File>,
+        TenantFamily::FileVersions => record_of::<FileVersion>,
         TenantFamily::Agents => record_of::<Agent>,
         TenantFamily::Settings => record_of::<Setting>,
         TenantFamily::Plugins => record_of::<Plugin>,
@@ -167,12 +171,19 @@ fn entry(
         }
         (F::FilesByPath, _) => {
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
-            entry_of::<File>(scope, scope.key(F::Files, &(id,)))
+            entry_of::<File>(scope, file_key(scope, id))
         }
         (F::BlobReferences, [_, Id(id)]) => match version_held_by(scope, value) {
             Some(version) => entry_of::<PluginVersion>(scope, version),
-            None => entry_of::<File>(scope, scope.key(F::Files, &(id,))),
+            None => match Referrer::read(scope, value)? {
+                Referrer::File => entry_of::<File>(scope, file_key(scope, *id)),
+                Referrer::Version(key) => entry_of::<FileVersion>(scope, key),
+            },
         },
+        (F::Usage, _) => {
+            number(value)?;
+            Subject::Plain
+        }
         (F::AgentsByName, _) => {
             let (id,): (Uuid,) = unpack_value(family.name(), value)?;
             entry_of::<Agent>(scope, scope.key(F::Agents, &(id,)))

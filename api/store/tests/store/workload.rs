@@ -3,7 +3,7 @@
 use coditect_auth::{Entropy, SeededEntropy};
 use coditect_store::blobs::BlobHash;
 use coditect_store::records::{Agent, Content, Conversation, FIRST_VERSION, StatePart};
-use coditect_store::{By, Client, Fork, Repositories, Rotated, StoreError, UpdateError};
+use coditect_store::{By, Client, Condition, FileError, Fork, Move, Repositories, Rotated, UpdateError};
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -74,6 +74,11 @@ impl Person<'_> {
         format!("name{}", self.below(NAMES))
     }
 
+    /// A name, or one below another.
+    fn path(&self) -> String {
+        if self.below(2) == 0 { self.name() } else { format!("{}/{}", self.name(), self.name()) }
+    }
+
     async fn step(&mut self, at: i64) -> Result<(), UpdateError> {
         match self.below(9) {
             0 | 1 => self.workspace(at).await,
@@ -122,20 +127,25 @@ impl Person<'_> {
     async fn file(&mut self, at: i64) -> Result<(), UpdateError> {
         let Some(&workspace) = self.workspaces.last() else { return self.workspace(at).await };
         let files = self.repositories.files();
-        let (name, other) = (self.name(), self.name());
-        match self.below(4) {
-            0 => files.delete(self.tenant, workspace, &name, None).await?,
-            1 => {
-                let replaced = self.below(2) == 0;
-                files.rename(self.tenant, workspace, &name, &other, replaced, None, at).await?
-            }
+        let (name, other) = (self.path(), self.path());
+        let how = Move { from: &name, to: &other, replace: self.below(2) == 0 };
+        let any = &Condition::Any;
+        let done = match self.below(8) {
+            0 => files.delete(self.tenant, workspace, &name, any, at).await.map(|_| ()),
+            1 => files.move_file(self.tenant, workspace, how, any, at).await.map(|_| ()),
+            2 => files.move_some(self.tenant, workspace, how, None, at).await.map(|_| ()),
+            3 => files.delete_some(self.tenant, workspace, &name, None, at).await.map(|_| ()),
+            4 => files.restore(self.tenant, workspace, &name, 1, any, at).await.map(|_| ()),
             _ => {
                 let byte = self.below(CONTENTS);
                 let content = Content { sha256: BlobHash::of(&[byte]), size: 1, executable: false };
-                files.put(self.tenant, workspace, &name, content, None, at).await?
+                files.put(self.tenant, workspace, &name, content, any, at).await.map(|_| ())
             }
         };
-        Ok(())
+        done.map_err(|error| match error {
+            FileError::Store(error) => UpdateError::Store(error),
+            _ => UpdateError::Taken,
+        })
     }
 
     async fn agent(&self, at: i64) -> Result<(), UpdateError> {

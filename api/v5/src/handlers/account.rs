@@ -22,6 +22,7 @@ use crate::envelope::{Answer, Data, Empty, Versioned};
 use crate::error::ApiError;
 use crate::extract::{Caller, IfMatch, Json, client};
 use crate::state::ApiState;
+use crate::throttle::{self, Attempt};
 use crate::validate;
 
 /// The operations of this resource.
@@ -141,11 +142,11 @@ async fn change_password(
     headers: HeaderMap,
     Json(request): Json<PasswordRequest>,
 ) -> Result<Data<Empty>, ApiError> {
-    validate::password(&request.new_password).map_err(|error| match error {
+    validate::password(&request.new_password, &caller.0.claims.email).map_err(|error| match error {
         ApiError::Validation { reason, .. } => ApiError::validation("newPassword", reason),
         error => error,
     })?;
-    confirm(&state, &caller, request.current_password).await?;
+    confirm(&state, &caller, &headers, request.current_password).await?;
     let hash = state.passwords.hash(SecretString::from(request.new_password)).await?;
     let (tenant, id, now) = (caller.tenant(), caller.user(), state.clock.now_millis());
     let how = |user: &mut User| {
@@ -175,7 +176,7 @@ async fn leave(
     headers: HeaderMap,
     Json(request): Json<LeaveRequest>,
 ) -> Result<Data<Empty>, ApiError> {
-    confirm(&state, &caller, request.password).await?;
+    confirm(&state, &caller, &headers, request.password).await?;
     let (tenant, user, now) = (caller.tenant(), caller.user(), state.clock.now_millis());
     let begun = state.repositories.removals().begin_account(tenant, user, now).await?;
     if begun.user_id.is_none() {
@@ -204,7 +205,7 @@ async fn delete_tenant(
     if request.tenant_id != caller.tenant() {
         return Err(ApiError::validation("tenantId", "must be the id of your own tenant"));
     }
-    confirm(&state, &caller, request.password).await?;
+    confirm(&state, &caller, &headers, request.password).await?;
     let now = state.clock.now_millis();
     let begun = state.repositories.removals().begin_tenant(caller.tenant(), false, now).await?;
     tenant_ends(&state, &caller, &headers, &begun).await
@@ -237,9 +238,21 @@ async fn own(state: &ApiState, caller: &Caller) -> Result<User, ApiError> {
     Ok(user.ok_or(AuthError::TokenRevoked)?)
 }
 
-/// Refuses whoever holds the caller's token without knowing the password.
-async fn confirm(state: &ApiState, caller: &Caller, password: String) -> Result<(), ApiError> {
+/// Refuses whoever holds the caller's token without knowing the password, and lets nobody guess it here who may not do so
+/// by logging in.
+async fn confirm(
+    state: &ApiState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    password: String,
+) -> Result<(), ApiError> {
     let user = own(state, caller).await?;
-    let right = state.passwords.verify(SecretString::from(password), Some(&user.password_hash)).await?;
-    if right { Ok(()) } else { Err(ApiError::WrongPassword) }
+    throttle::admit(state, Attempt::Password, &user.email, &client(headers))?;
+    let verified = state.passwords.verify(SecretString::from(password), Some(&user.password_hash)).await;
+    let right = verified.inspect_err(|_| throttle::give_back(state, &user.email))?;
+    if !right {
+        return Err(ApiError::WrongPassword);
+    }
+    throttle::give_back(state, &user.email);
+    Ok(())
 }

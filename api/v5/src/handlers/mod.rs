@@ -2,10 +2,12 @@
 
 pub(crate) mod account;
 pub(crate) mod agents;
+pub(crate) mod archive;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod contract;
 pub(crate) mod conversations;
+pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod logins;
 pub(crate) mod messages;

@@ -184,7 +184,7 @@ async fn add(
     let last_name = validate::person("lastName", &request.last_name)?;
     let (password, made) = match request.password {
         Some(password) => {
-            validate::password(&password)?;
+            validate::password(&password, &email)?;
             (SecretString::from(password), None)
         }
         None => {

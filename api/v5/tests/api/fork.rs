@@ -33,7 +33,7 @@ async fn file(api: &Api, session: &Answer, name: &str) {
     let content =
         Content { sha256: BlobHash::of(name.as_bytes()), size: name.len() as u64, executable: false };
     let files = api.repositories.files();
-    files.put(id("tenant_id"), id("id"), name, content, None, 1).await.unwrap();
+    files.put(id("tenant_id"), id("id"), name, content, &coditect_store::Condition::Any, 1).await.unwrap();
 }
 
 #[tokio::test]

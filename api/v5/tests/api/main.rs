@@ -5,9 +5,17 @@ mod agents;
 mod audit;
 mod auth;
 mod bodies;
+mod contention;
 mod contract;
 mod conversations;
 mod cookie;
+/// The store's own backend that fails.
+#[path = "../../../store/tests/store/faulty.rs"]
+#[allow(dead_code)]
+mod faulty;
+mod files;
+mod files_archive;
+mod files_trees;
 mod fork;
 mod habits;
 mod idempotency;
@@ -24,3 +32,4 @@ mod throttle;
 mod tickets;
 mod trail;
 mod users;
+mod workspace;

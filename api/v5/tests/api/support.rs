@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle, router};
+use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle, Transfers, router};
 use coditect_auth::{
     Clock, Entropy, Families, Identity, ManualClock, PasswordHasher, PasswordSettings, SeededEntropy,
     SigningSecret, TokenIssuer, TokenSettings, TokenVerifier,
@@ -152,6 +152,7 @@ impl Api {
             forks: ForkPlaces::default(),
             plugins: PluginTrials::new(validator.clone()),
             metrics: Arc::new(ApiMetrics::new(&registry).unwrap()),
+            transfers: Transfers::default(),
         };
         let verifier = TokenVerifier::new(&secret, &tokens);
         Self {
@@ -197,6 +198,13 @@ impl Api {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    /// Sends a request as it is; returns what came back as it is.
+    pub(crate) async fn bytes(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
 
     /// Sends JSON, with a token as the gate would let it pass.
@@ -255,7 +263,7 @@ impl Api {
         let known = users.by_email(of).await.unwrap().unwrap();
         let user =
             User { id: uuid::Uuid::from_u128(email.len() as u128), email: email.into(), role, ..known };
-        users.create(&user).await.unwrap();
+        users.add(coditect_store::By::Operator, &user).await.unwrap();
         self.log_in_from("192.0.2.1", email, "correct horse").await.text("token")
     }
 

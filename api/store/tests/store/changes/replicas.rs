@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{AT, HOUR, changes, from_start, keys, next};
 use crate::faulty::{Fate, Faulty};
-use crate::support::{Fixture, NOW, login, registration, repositories, session};
+use crate::support::{Fixture, NOW, registration, repositories, session};
 
 /// A replica: families of its own, which follow the feed of the store that all share.
 struct Replica {

@@ -1,7 +1,7 @@
 //! A tenant with something of everything, for checks that are about all models at once.
 
 use coditect_store::records::Session;
-use coditect_store::{RequestKey, SettingOwner};
+use coditect_store::{Condition, RequestKey, SettingOwner};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -46,7 +46,10 @@ impl Home {
         let done = entry(data, NOW_MS, Some(user), "a");
         let done = repositories.audit().append(tenant, &[done]).await.unwrap().remove(0);
         stock(data, tenant).await;
-        repositories.files().put(tenant, work.id, "src/main.rs", content(1), None, NOW_MS).await.unwrap();
+        for byte in [0, 1] {
+            let (path, any) = ("src/main.rs", &Condition::Any);
+            repositories.files().put(tenant, work.id, path, content(byte), any, NOW_MS).await.unwrap();
+        }
         let helper = agent(data, tenant, "helper");
         repositories.agents().create(&helper).await.unwrap();
         let owner = SettingOwner::User(user);

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use coditect_auth::Entropy;
 use coditect_store::records::{Agent, AuditObject, Session, StatePart, StoredAnswer, User};
-use coditect_store::{By, Client, Fork, NewAuditEntry, Order, RequestKey, SettingOwner, TimeCursor};
+use coditect_store::{
+    By, Client, Condition, DirectoryEntry, FileError, Fork, Move, NewAuditEntry, Order, RequestKey,
+    SettingOwner, TimeCursor,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -128,17 +131,38 @@ async fn use_workspaces(data: &Data, mixed: &Home, text: &str) {
     }
 
     let files = data.repositories.files();
-    let put = files.put(tenant, id, text, content(1), None, 1).await;
-    assert!(put.is_ok() || text.len() > MAX_KEY_TEXT, "{put:?} for {text:?}");
-    files.rename(tenant, id, text, "src/main.rs", true, None, 2).await.ok();
-    files.rename(tenant, id, "src/main.rs", text, true, None, 2).await.ok();
+    let any = &Condition::Any;
+    let put = files.put(tenant, id, text, content(1), any, 1).await;
+    assert!(matches!(put, Ok(_) | Err(FileError::Path(_))), "{put:?} for {text:?}");
+    for (from, to) in [(text, "src/main.rs"), ("src/main.rs", text)] {
+        let how = Move { from, to, replace: true };
+        files.move_file(tenant, id, how, any, 2).await.ok();
+        files.move_some(tenant, id, how, None, 2).await.ok();
+    }
+    files.copy_some(tenant, id, id, Some(text), 2).await.ok();
+    files.restore(tenant, id, text, 1, any, 2).await.ok();
+    if let Ok(page) = files.versions(tenant, id, text, None, 50).await {
+        assert!(page.items.iter().all(|version| version.tenant_id == tenant));
+    }
+    for after in [None, Some((text.to_owned(), 0))] {
+        if let Ok(page) = files.versions_below(tenant, id, text, after, 50).await {
+            assert!(page.items.iter().all(|version| version.tenant_id == tenant));
+        }
+    }
+    if let Ok(page) = files.list_directory(tenant, id, text, Some(text), 50).await {
+        for entry in page.items {
+            assert!(!matches!(entry, DirectoryEntry::File(file) if file.tenant_id != tenant));
+        }
+    }
     if let Ok(page) = files.list(tenant, id, text, Some(text), 50).await {
         assert!(page.items.iter().all(|file| file.tenant_id == tenant));
     }
     if let Ok(Some(file)) = files.get(tenant, id, text).await {
         assert_eq!(file.tenant_id, tenant);
     }
-    files.delete(tenant, id, text, None).await.ok();
+    files.delete(tenant, id, text, any, 3).await.ok();
+    files.delete_some(tenant, id, text, Some(text), 3).await.ok();
+    files.forget_some(tenant, id, text, true, 3).await.ok();
 
     let (conversations, messages) = (data.repositories.conversations(), data.repositories.messages());
     let mut new = conversation(data, tenant, user, Some(id));

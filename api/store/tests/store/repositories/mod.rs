@@ -5,6 +5,8 @@ mod agents;
 mod audit;
 mod audit_damage;
 mod conversations;
+mod file_trees;
+mod file_versions;
 mod files;
 pub(crate) mod home;
 mod isolation;
@@ -19,6 +21,7 @@ mod session_states;
 mod settings;
 mod suspension;
 mod tickets;
+mod usage;
 mod users;
 mod verify;
 mod workspaces;
@@ -57,6 +60,8 @@ pub(crate) fn all() -> Vec<Check> {
         audit::ALL,
         audit_damage::ALL,
         conversations::ALL,
+        file_trees::ALL,
+        file_versions::ALL,
         files::ALL,
         isolation::ALL,
         logins::ALL,
@@ -70,6 +75,7 @@ pub(crate) fn all() -> Vec<Check> {
         settings::ALL,
         suspension::ALL,
         tickets::ALL,
+        usage::ALL,
         users::ALL,
         verify::ALL,
         workspaces::ALL,
@@ -117,12 +123,12 @@ impl Data {
         self.entropy.uuid()
     }
 
-    /// The repositories' keys, as paths, with their values: without the contents that files refer to, and without what
-    /// replicas were told.
+    /// The repositories' keys, as paths, with their values: without the contents that files refer to, without what
+    /// replicas were told, and without counters, which stay at zero.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Bytes> {
         let mut rows = self.dump_all().await;
         rows.retain(|path, _| {
-            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/", "/global/changes"]
+            !["/blobs/", "/blob_contents/", "/blob_uploads/", "/blob_garbage/", "/global/changes", "/usage/"]
                 .iter()
                 .any(|at| path.contains(at))
         });

@@ -2,7 +2,7 @@
 
 use coditect_store::changes::{Change, Followed, Follower, Position};
 use coditect_store::records::{Session, SessionStatus, StatePart};
-use coditect_store::{Fork, Unsettled, UpdateError};
+use coditect_store::{Condition, FileError, Fork, Unsettled, UpdateError};
 use uuid::Uuid;
 
 use super::files::{content, stock};
@@ -37,7 +37,11 @@ fn fork(data: &Data) -> Fork {
 }
 
 async fn put(data: &Data, of: &Session, path: &str, byte: u8) {
-    data.repositories.files().put(of.tenant_id, of.id, path, content(byte), None, 10).await.unwrap();
+    data.repositories
+        .files()
+        .put(of.tenant_id, of.id, path, content(byte), &Condition::Any, 10)
+        .await
+        .unwrap();
 }
 
 /// The files of a workspace: path and which content.
@@ -170,8 +174,8 @@ async fn a_copy_that_is_not_finished_cannot_be_used(data: Data) {
     }
     assert!(!sessions.open(tenant, user, begun.id, 5).await.unwrap());
     assert!(!sessions.is_active(tenant, begun.id).await.unwrap());
-    let put = data.repositories.files().put(tenant, begun.id, "a", content(1), None, 5).await;
-    assert!(matches!(put, Err(UpdateError::Forking)), "{put:?}");
+    let put = data.repositories.files().put(tenant, begun.id, "a", content(1), &Condition::Any, 5).await;
+    assert!(matches!(put, Err(FileError::Forking)), "{put:?}");
     let named = sessions.update(tenant, user, begun.id, None, |s| {
         s.name = "mine".into();
         s.status = SessionStatus::Active;
@@ -204,7 +208,8 @@ async fn many_files_are_copied_while_others_work_on(data: Data) {
     let working = async {
         for number in (0..FILES).step_by(16) {
             put(&data, &work, &path(number), 4 + number % 4).await;
-            data.repositories.files().delete(tenant, work.id, &path(number + 1), None).await.unwrap();
+            let gone = path(number + 1);
+            data.repositories.files().delete(tenant, work.id, &gone, &Condition::Any, NOW_MS).await.unwrap();
         }
     };
     tokio::join!(copying, working);

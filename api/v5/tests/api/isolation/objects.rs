@@ -60,7 +60,7 @@ impl Owner {
             version: FIRST_VERSION,
             ..owner
         };
-        users.create(&member).await.unwrap();
+        users.add(coditect_store::By::Operator, &member).await.unwrap();
         Self { email: email.to_owned(), token: String::new(), tenant: self.tenant }.login(api).await
     }
 

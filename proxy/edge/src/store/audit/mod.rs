@@ -11,7 +11,7 @@ use super::files::create;
 use super::operations::Sink;
 use super::output::{Printer, Style};
 use super::protocol::{Request, Step};
-use super::{ask, execute, number};
+use super::{ask, carry_out, number};
 use crate::audit_key::AuditKey;
 use crate::cli::{complain, say};
 use anyhow::Context;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 /// Runs a command. Exits 0; 1 if there are problems; 2 if it could not be carried out.
 pub(crate) fn run(config: Option<&Path>, args: AuditArgs) -> ExitCode {
-    execute(config, "audit", |config| async move { command(&config, args).await })
+    carry_out(config, "audit", |config| async move { command(&config, args).await })
 }
 
 async fn command(config: &Config, args: AuditArgs) -> anyhow::Result<bool> {

@@ -48,7 +48,7 @@ async fn user_command(config: &Config, args: UserArgs) -> anyhow::Result<bool> {
             let email = checked(coditect_api::rules::email(&email))?;
             let first_name = checked(coditect_api::rules::person("--first-name", &first_name))?;
             let last_name = checked(coditect_api::rules::person("--last-name", &last_name))?;
-            let NewPassword { hash: password_hash, made } = new_password(config, password).await?;
+            let NewPassword { hash: password_hash, made } = new_password(config, password, &email).await?;
             let user = NewUser { email, first_name, last_name, tenant, role, password_hash };
             let mut outcome = perform_at(config, PeopleRequest::UserAdd(user), json, users::line).await?;
             if let Some(made) = made.filter(|_| outcome.good) {
@@ -68,7 +68,7 @@ async fn user_command(config: &Config, args: UserArgs) -> anyhow::Result<bool> {
             one(config, PeopleRequest::UserEnable { user }, json, users::whole).await
         }
         UserCommand::SetPassword { user, password } => {
-            let NewPassword { hash: password_hash, made } = new_password(config, password).await?;
+            let NewPassword { hash: password_hash, made } = new_password(config, password, &user).await?;
             let request = PeopleRequest::UserSetPassword { user, password_hash };
             let mut outcome = perform_at(config, request, json, users::line).await?;
             if let Some(made) = made.filter(|_| outcome.good) {

@@ -23,8 +23,12 @@ pub(super) struct NewPassword {
     pub(super) made: Option<SecretString>,
 }
 
-/// Gets a password that the rules allow, and hashes it at the cost that is configured.
-pub(super) async fn new_password(config: &Config, from: PasswordArgs) -> anyhow::Result<NewPassword> {
+/// Gets a password that the rules allow for whoever has this address, and hashes it at the cost that is configured.
+pub(super) async fn new_password(
+    config: &Config,
+    from: PasswordArgs,
+    email: &str,
+) -> anyhow::Result<NewPassword> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let (password, made) = if from.generate {
         let made = generate_password(&*entropy);
@@ -32,7 +36,7 @@ pub(super) async fn new_password(config: &Config, from: PasswordArgs) -> anyhow:
     } else {
         (read(from.password_stdin)?, None)
     };
-    coditect_api::rules::password(password.expose_secret()).map_err(|reason| anyhow!(reason))?;
+    coditect_api::rules::password(password.expose_secret(), email).map_err(|reason| anyhow!(reason))?;
     let hash = app::password_hasher(&config.auth, &entropy)?.hash(password).await?;
     Ok(NewPassword { hash, made })
 }
