@@ -113,7 +113,8 @@ fn text(
     rule: &str,
 ) -> Result<String, ApiError> {
     let trimmed = input.trim();
-    let fits = !trimmed.is_empty() && length.contains(&input.chars().count());
+    let may_be_empty = length.contains(&0);
+    let fits = (may_be_empty || !trimmed.is_empty()) && length.contains(&input.chars().count());
     if fits && !input.chars().any(char::is_control) {
         return Ok(trimmed.to_owned());
     }
@@ -227,13 +228,13 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_with_a_password_is_told() {
-        let told = password("password1", "password1@example.com").unwrap_err().to_string();
+        let told = password("password123", "password123@example.com").unwrap_err().to_string();
         assert_eq!(
             told,
             "password: must not be the e-mail address or its first part; \
              is one of the passwords that are guessed first"
         );
-        assert!(is_possible_password("password1"), "it may have been chosen before there was a rule");
+        assert!(is_possible_password("password123"), "it may have been chosen before there was a rule");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
+use coditect_auth::{AuthError, Identity};
 use coditect_store::Keyspace;
 use futures::future::join_all;
 use http::{Method, Request, StatusCode};
@@ -68,6 +69,16 @@ impl Counter {
     }
 }
 
+/// What the gate does with the token, once the store lets it: it fails for the gate, too.
+async fn admitted(api: &Api, token: &str) -> Identity {
+    loop {
+        match api.admit(token).await {
+            Ok(identity) => return identity,
+            Err(error) => assert_eq!(error, AuthError::Unavailable),
+        }
+    }
+}
+
 async fn send(
     api: &Api,
     method: Method,
@@ -81,8 +92,11 @@ async fn send(
         request = request.header(name, value);
     }
     let mut request = request.body(body).unwrap();
-    request.extensions_mut().insert(api.admit(token).await.unwrap());
-    api.raw(request).await
+    request.extensions_mut().insert(admitted(api, token).await);
+    let (status, headers, body) = api.bytes(request).await;
+    // A file's content is a number, which is JSON too.
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    Answer { status, headers, body }
 }
 
 /// What became of the changes.

@@ -55,6 +55,7 @@ async fn conditions_decide_what_a_put_may_find() {
     assert_eq!(put(&[("if-match", "*")]).await, 412, "it is not set");
     assert_eq!(put(&[("if-match", "\"1\"")]).await, 412);
     assert_eq!(put(&[("if-none-match", "*")]).await, 201);
+    api.clock.advance(1);
     assert_eq!(put(&[("if-none-match", "*")]).await, 412, "it is");
     assert_eq!(put(&[("if-match", "*")]).await, 200);
     assert_eq!(put(&[("if-match", "\"1\"")]).await, 200);

@@ -31,7 +31,7 @@ pub(crate) const ROOT: &str = "test";
 pub(crate) const GRACE: i64 = 10;
 pub(crate) const FAMILY: i64 = 30 * 86_400;
 /// Workspaces a user may have.
-pub(crate) const WORKSPACES: usize = 8;
+pub(crate) const WORKSPACES: usize = 40;
 
 /// No limit.
 pub(crate) const UNLIMITED: Rate = Rate { per_minute: 0, burst: 1 };

@@ -339,7 +339,7 @@ mod tests {
             b"8 path=\n",
             b"11 path=a\0\n",
             b"8 path=a\n",
-            b"10 path=a\n",
+            b"11 path=a\n",
             b"99 path=a\n",
             b"path=a\n",
             b"+9 path=a\n",
