@@ -181,8 +181,28 @@ async fn forget_old(
         if let Some(old) = old.filter(|old| is_old(old, now)) {
             write(transaction, keys, scope, Some(&old), None).await?;
         }
+        // Also one that names no request any more, so that it is not found again.
+        transaction.clear(entry.clone())?;
     }
     Ok(entries.len())
+}
+
+/// Forgets some requests of a user who is gone; returns how many.
+pub(super) async fn forget_user(
+    transaction: &Transaction,
+    keys: &Keyspace,
+    scope: &TenantScope,
+    user: Uuid,
+) -> Result<usize, StoreError> {
+    let span = scope.span(TenantFamily::Requests, &(user,));
+    let found = keys_in(transaction, span, SWEPT_BY_STEP, false, ReadMode::Serializable).await?;
+    for key in &found {
+        let (_, key): (Uuid, String) = scope.unpack(TenantFamily::Requests, key)?;
+        let request = RequestKey { tenant: scope.id(), user, key: &key };
+        let old: Option<StoredRequest> = load(transaction, &place(scope, request)).await?;
+        write(transaction, keys, scope, old.as_ref(), None).await?;
+    }
+    Ok(found.len())
 }
 
 async fn write(

@@ -55,7 +55,7 @@ impl Store {
         Ok(problems)
     }
 
-    async fn is_removed(&self, keys: &Keyspace, scope: &TenantScope) -> Result<bool, StoreError> {
+    pub(super) async fn is_removed(&self, keys: &Keyspace, scope: &TenantScope) -> Result<bool, StoreError> {
         self.run(&RetryPolicy::idempotent(), |transaction| async move {
             removals::is_removed(&transaction, keys, scope).await
         })

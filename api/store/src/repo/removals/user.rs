@@ -1,8 +1,9 @@
-//! What a user leaves behind: logins, workspaces, conversations, settings. Agents are the tenant's and stay, and so
+//! What a user leaves behind: logins, workspaces, conversations, settings, requests. Agents are the tenant's and stay, and so
 //! does what the audit trail says of the user.
 
 use uuid::Uuid;
 
+use super::super::requests::forget_user;
 use super::super::token_families::sweep_span;
 use super::super::{
     AuthSessions, Context, Conversations, MAX_PAGE, Sessions, SettingOwner, Settings, UpdateError,
@@ -21,7 +22,8 @@ pub(super) async fn remove(
     logins(context, tenant, user, tell).await?;
     workspaces(context, tenant, user, tell).await?;
     conversations(context, tenant, user, tell).await?;
-    settings(context, tenant, user, tell).await
+    settings(context, tenant, user, tell).await?;
+    requests(context, tenant, user, tell).await
 }
 
 async fn logins(
@@ -101,6 +103,23 @@ async fn settings(
         }
         if some.items.is_empty() {
             return Ok(());
+        }
+    }
+}
+
+async fn requests(
+    context: &Context,
+    tenant: Uuid,
+    user: Uuid,
+    tell: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), StoreError> {
+    let keys = &context.keys;
+    let scope = &keys.tenant(tenant);
+    loop {
+        let step = |transaction| async move { forget_user(&transaction, keys, scope, user).await };
+        match context.run(step).await? {
+            0 => return Ok(()),
+            forgotten => tell(forgotten as u64),
         }
     }
 }

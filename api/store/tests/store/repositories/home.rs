@@ -27,8 +27,8 @@ pub(crate) struct Home {
 }
 
 /// How many keys a home has that hold records, and how many that are index entries.
-pub(crate) const RECORDS: usize = 12;
-pub(crate) const ENTRIES: usize = 16;
+pub(crate) const RECORDS: usize = 14;
+pub(crate) const ENTRIES: usize = 17;
 
 impl Home {
     pub(crate) async fn create(data: &Data, email: &str) -> Self {

@@ -164,7 +164,9 @@ async fn the_sweep_forgets_what_is_old_of_every_tenant_and_nothing_else(data: Da
         requests.claim(asked, "f", data.id(), NOW_MS + 60).await.unwrap();
         tenants.push(new.tenant.id);
     }
-    assert_eq!(requests.sweep(NOW_MS + DAY + 59).await.unwrap(), 120);
+    // A step whose answer was lost is counted by what its second run found.
+    let swept = requests.sweep(NOW_MS + DAY + 59).await.unwrap();
+    assert!((1..=120).contains(&swept), "{swept}");
     assert_eq!(requests.sweep(NOW_MS + DAY + 59).await.unwrap(), 0);
     let dump = data.dump().await;
     let left: Vec<_> = dump.keys().filter(|path| path.contains("/requests/")).collect();
