@@ -185,7 +185,7 @@ async fn what_was_done_to_a_stored_trail_is_named() {
     assert!(found.contains("the tail was cut off"), "{found}");
     for (family, middle) in [
         ("audit_by_actor", ada.user_id.clone()),
-        ("audit_by_object", format!("session/{}", last["object"]["id"].as_str().unwrap())),
+        ("audit_by_object", format!("session/text:{}", last["object"]["id"].as_str().unwrap())),
     ] {
         let place = format!("{}/{}", last["at"], last["id"].as_str().unwrap());
         tamper(data, &format!("/coditect/tenant/{tenant}/{family}/{middle}/{place}"), |_| None).await;
