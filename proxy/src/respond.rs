@@ -106,11 +106,12 @@ pub(crate) fn from_plugin(local: LocalResponse) -> Reply {
 
 /// What a request gets whose plugin failed closed.
 pub(crate) fn plugin_failed() -> Reply {
-    refusal(
+    let reply = refusal(
         StatusCode::SERVICE_UNAVAILABLE,
         "PLUGIN_FAILED",
         "a policy of this route failed, so the request was refused",
-    )
+    );
+    crate::reply::with(reply, http::header::RETRY_AFTER, "1")
 }
 
 fn prepare(reply: Reply, method: &Method, version: Version, ctx: &RequestCtx) -> pingora::Result<Prepared> {

@@ -29,10 +29,14 @@ const MAX_KEYS: usize = 1 << 16;
 pub(crate) enum Attempt {
     Login,
     Register,
-    /// Only those that fail are counted, and only by address: whose token it was nobody knows.
+    /// Only by address: whose token it is nobody knows yet.
     Refresh,
     /// What the caller's own password confirms: a new one, the end of the account or the tenant.
     Password,
+    /// A new member of the tenant, for whom a password is hashed.
+    AddMember,
+    /// A new address of the caller's own, which tells whether it is taken.
+    Address,
 }
 
 impl Attempt {
@@ -43,6 +47,8 @@ impl Attempt {
             Self::Register => "register",
             Self::Refresh => "refresh",
             Self::Password => "password",
+            Self::AddMember => "add_member",
+            Self::Address => "address",
         }
     }
 }
@@ -120,7 +126,7 @@ pub(crate) fn give_back(state: &ApiState, account: &str) {
     state.throttle.give_back(account);
 }
 
-/// Refuses a refresh from an address that has failed too often. It is not counted; see [`refresh_failed`].
+/// Refuses a refresh from an address that has made too many. It is not counted; see [`count_refresh`].
 ///
 /// # Errors
 /// [`ApiError::TooManyRequests`].
@@ -128,8 +134,8 @@ pub(crate) fn admit_refresh(state: &ApiState, client: &Client) -> Result<(), Api
     state.throttle.look(client).map_err(|refusal| refuse(state, Attempt::Refresh, &refusal))
 }
 
-/// Counts a refresh that was refused.
-pub(crate) fn refresh_failed(state: &ApiState, client: &Client) {
+/// Counts a refresh: each leaves an auth session and an entry of the audit trail behind.
+pub(crate) fn count_refresh(state: &ApiState, client: &Client) {
     state.throttle.charge(client);
 }
 

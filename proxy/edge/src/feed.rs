@@ -117,7 +117,11 @@ impl Feed {
                         self.missed = true;
                     }
                 }
-                Change::TenantSuspended { tenant } => self.families.suspend(tenant),
+                Change::TenantSuspended { tenant } => {
+                    self.families.suspend(tenant);
+                    // What its terminals run would go on otherwise.
+                    (self.gone)(tenant, None);
+                }
                 Change::TenantResumed { tenant } => self.families.resume(tenant),
                 Change::TenantRemoved { tenant } => {
                     self.families.remove_tenant(tenant);

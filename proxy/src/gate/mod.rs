@@ -333,6 +333,9 @@ fn deny(error: AuthError) -> Decision {
     if status == StatusCode::UNAUTHORIZED {
         reply = crate::reply::with(reply, http::header::WWW_AUTHENTICATE, "Bearer");
     }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply = crate::reply::with(reply, http::header::RETRY_AFTER, "1");
+    }
     Decision::Answer { reply, code: error.code() }
 }
 

@@ -271,7 +271,7 @@ fn check_signed(signed: &AuditHead, walk: &Walk) -> Option<Found> {
     }
 }
 
-/// Whether the operators' trail says that a tenant was deleted.
+/// Whether the operators' trail says that a tenant was deleted, and its trail with it.
 async fn was_deleted(store: &Store, keys: &Keyspace, tenant: Uuid) -> Result<bool, StoreError> {
     let scope = keys.tenant(OPERATORS);
     let done_to = scope.branch(TenantFamily::AuditByObject, &("tenant", tenant.to_string()));
@@ -287,7 +287,11 @@ async fn was_deleted(store: &Store, keys: &Keyspace, tenant: Uuid) -> Result<boo
                 )
                 .await?;
             let entry = stored.map(|stored| AuditEntry::decode(&stored)).transpose()?;
-            if entry.is_some_and(|entry| entry.action == AuditAction::TenantDelete.name()) {
+            let took_trail = |entry: &AuditEntry| {
+                entry.action == AuditAction::TenantDelete.name()
+                    && entry.details.get("with_audit") == Some(&true.into())
+            };
+            if entry.as_ref().is_some_and(took_trail) {
                 return Ok(true);
             }
         }

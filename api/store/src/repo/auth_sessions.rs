@@ -69,11 +69,31 @@ impl<'a> AuthSessions<'a> {
     /// [`UpdateError::NotAllowed`] if the user has been disabled or removed, or the tenant suspended or removed, since
     /// the caller looked.
     pub async fn create(&self, session: &AuthSession, now: i64) -> Result<(), UpdateError> {
+        self.begin(session, None, now).await
+    }
+
+    /// As [`Self::create`], for a login by password: `password_hash` is what the password was verified against, and must
+    /// still be the user's. So no login by a password outlives a change of that password.
+    pub async fn log_in(
+        &self,
+        session: &AuthSession,
+        password_hash: &str,
+        now: i64,
+    ) -> Result<(), UpdateError> {
+        self.begin(session, Some(password_hash), now).await
+    }
+
+    async fn begin(
+        &self,
+        session: &AuthSession,
+        password_hash: Option<&str>,
+        now: i64,
+    ) -> Result<(), UpdateError> {
         let keys = &self.context.keys;
         self.context
             .store
             .run(&self.context.idempotent, |transaction| async move {
-                if !may_log_in(&transaction, keys, session).await? {
+                if !may_log_in(&transaction, keys, session, password_hash).await? {
                     return Err(UpdateError::NotAllowed);
                 }
                 sweep(&transaction, keys, session, now).await?;
@@ -236,13 +256,17 @@ async fn may_log_in(
     transaction: &Transaction,
     keys: &Keyspace,
     session: &AuthSession,
+    password_hash: Option<&str>,
 ) -> Result<bool, StoreError> {
     let scope = &keys.tenant(session.tenant_id);
     if tenant_state(transaction, scope).await? == Some(TenantState::Suspended) {
         return Ok(false);
     }
     match load::<User>(transaction, &scope.user(session.user_id)).await? {
-        Some(user) => Ok(user.status == UserStatus::Active),
+        Some(user) => {
+            let same = password_hash.is_none_or(|hash| hash == user.password_hash);
+            Ok(user.status == UserStatus::Active && same)
+        }
         None => Ok(!removals::is_leaving(transaction, keys, session.tenant_id, session.user_id).await?),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use coditect_auth::AuthError;
 use coditect_store::records::{AuditObject, Removal, User};
-use coditect_store::{AuditAction, AuditEvent, OPERATORS};
+use coditect_store::{AuditAction, AuditEvent, By, OPERATORS};
 use http::HeaderMap;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -106,6 +106,10 @@ async fn update(
     Json(patch): Json<AccountPatch>,
 ) -> Result<Versioned<UserResponse>, ApiError> {
     let email = patch.email.map(|email| validate::email(&email)).transpose()?;
+    if email.is_some() {
+        let bucket = format!("address of {}", caller.user());
+        throttle::admit(&state, Attempt::Address, &bucket, &client(&headers))?;
+    }
     let first = names("firstName", patch.first_name)?;
     let last = names("lastName", patch.last_name)?;
     let now = state.clock.now_millis();
@@ -121,8 +125,10 @@ async fn update(
     };
     let updated = state.repositories.users().update(caller.tenant(), caller.user(), version, how).await;
     let user = updated.map_err(address_taken)?;
-    let details = email.map(|email| ("email".to_owned(), json!(email))).into_iter().collect();
-    record(&state, &caller, &headers, AuditAction::UserUpdate, user_object(user.id), details).await?;
+    if user.updated_at == now {
+        let details = email.map(|email| ("email".to_owned(), json!(email))).into_iter().collect();
+        record(&state, &caller, &headers, AuditAction::UserUpdate, user_object(user.id), details).await?;
+    }
     Ok(Versioned(user.version, user.try_into()?))
 }
 
@@ -134,6 +140,7 @@ async fn update(
     responses(
         (status = 200, description = "The new password is in force", body = Answer<Empty>),
         (status = 403, description = "The current password is another: `WRONG_PASSWORD`"),
+        (status = 412, description = "The account has changed meanwhile"),
     )
 )]
 async fn change_password(
@@ -146,14 +153,15 @@ async fn change_password(
         ApiError::Validation { reason, .. } => ApiError::validation("newPassword", reason),
         error => error,
     })?;
-    confirm(&state, &caller, &headers, request.current_password).await?;
+    let confirmed = confirm(&state, &caller, &headers, request.current_password).await?;
     let hash = state.passwords.hash(SecretString::from(request.new_password)).await?;
     let (tenant, id, now) = (caller.tenant(), caller.user(), state.clock.now_millis());
     let how = |user: &mut User| {
         user.password_hash.clone_from(&hash);
         user.updated_at = now;
     };
-    state.repositories.users().update(tenant, id, None, how).await?;
+    // Not over a password that was set, or for a user who was disabled, since the old one was confirmed.
+    state.repositories.users().update(tenant, id, Some(confirmed.version), how).await?;
     end_logins(&state, tenant, id, Some(caller.0.claims.token_family)).await?;
     record(&state, &caller, &headers, AuditAction::UserPassword, user_object(id), Map::new()).await?;
     Ok(Data(Empty {}))
@@ -207,7 +215,11 @@ async fn delete_tenant(
     }
     confirm(&state, &caller, &headers, request.password).await?;
     let now = state.clock.now_millis();
-    let begun = state.repositories.removals().begin_tenant(caller.tenant(), false, now).await?;
+    let begun = state
+        .repositories
+        .removals()
+        .begin_tenant(By::Member(caller.user()), caller.tenant(), false, now)
+        .await?;
     tenant_ends(&state, &caller, &headers, &begun).await
 }
 
@@ -226,7 +238,10 @@ async fn tenant_ends(
         action: AuditAction::TenantDelete,
         object: AuditObject { kind: "tenant".into(), id: tenant.to_string() },
         address: client(headers).address,
-        details: Map::from_iter([("name".to_owned(), json!(removal.name))]),
+        details: Map::from_iter([
+            ("name".to_owned(), json!(removal.name)),
+            ("with_audit".to_owned(), json!(removal.with_audit)),
+        ]),
     };
     state.audit.record(event).await?;
     Ok(Data(Empty {}))
@@ -245,14 +260,17 @@ async fn confirm(
     caller: &Caller,
     headers: &HeaderMap,
     password: String,
-) -> Result<(), ApiError> {
+) -> Result<User, ApiError> {
     let user = own(state, caller).await?;
-    throttle::admit(state, Attempt::Password, &user.email, &client(headers))?;
+    // Not the address, which the caller may change.
+    let account = user.id.to_string();
+    throttle::admit(state, Attempt::Password, &account, &client(headers))?;
     let verified = state.passwords.verify(SecretString::from(password), Some(&user.password_hash)).await;
-    let right = verified.inspect_err(|_| throttle::give_back(state, &user.email))?;
+    let right = verified.inspect_err(|_| throttle::give_back(state, &account))?;
     if !right {
+        record(state, caller, headers, AuditAction::LoginFailed, user_object(user.id), Map::new()).await?;
         return Err(ApiError::WrongPassword);
     }
-    throttle::give_back(state, &user.email);
-    Ok(())
+    throttle::give_back(state, &account);
+    Ok(user)
 }

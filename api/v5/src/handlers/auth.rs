@@ -235,13 +235,9 @@ async fn login(
         known => return Err(login_failed(&state, &request.email, known.as_ref(), &client).await),
     };
     refuse_suspended(&state, user.tenant_id).await?;
-    let user = rehash(&state, user, password).await;
     let auth_session = new_login(&state, &user, &client);
-    let created = state.repositories.auth_sessions().create(&auth_session, auth_session.created_at).await;
-    created.map_err(|error| match error {
-        UpdateError::NotAllowed => ApiError::InvalidCredentials,
-        error => error.into(),
-    })?;
+    let user = begin_login(&state, &auth_session, user, &password).await?;
+    let user = rehash(&state, user, password).await;
     throttle::give_back(&state, &request.email);
     let deed = Deed::by_login(&auth_session, &client);
     deed.record(&state, AuditAction::Login, "family", auth_session.family).await?;
@@ -279,6 +275,7 @@ async fn refresh(
         (None, None) => return Err(ApiError::validation("refreshToken", "is required")),
     };
     throttle::admit_refresh(&state, &client)?;
+    throttle::count_refresh(&state, &client);
     match rotate(&state, token, &client).await {
         Ok((session, user)) => {
             let deed = Deed::by_login(&session, &client);
@@ -287,9 +284,6 @@ async fn refresh(
         }
         Err(error) => {
             let refused = error.status() == StatusCode::UNAUTHORIZED;
-            if refused {
-                throttle::refresh_failed(&state, &client);
-            }
             let mut response = error.into_response();
             if refused && mode.is_some() {
                 response.headers_mut().insert(SET_COOKIE, CookieMode::expire());
@@ -342,6 +336,33 @@ async fn rotate(state: &ApiState, token: &str, client: &Client) -> Result<(AuthS
     let user = state.repositories.users().get(session.tenant_id, session.user_id).await?;
     let user = user.filter(|user| user.status == UserStatus::Active);
     Ok((session, user.ok_or(AuthError::TokenRevoked)?))
+}
+
+/// Stores a login whose password was verified; gives the user as it is now. Between the two the password may have been
+/// changed, which ends the attempt, or only hashed anew by another login: then it is verified once more.
+async fn begin_login(
+    state: &ApiState,
+    session: &AuthSession,
+    user: User,
+    password: &SecretString,
+) -> Result<User, ApiError> {
+    let logins = state.repositories.auth_sessions();
+    match logins.log_in(session, &user.password_hash, session.created_at).await {
+        Ok(()) => return Ok(user),
+        Err(UpdateError::NotAllowed) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let now = state.repositories.users().get(user.tenant_id, user.id).await?;
+    let now =
+        now.filter(|now| now.password_hash != user.password_hash).ok_or(ApiError::InvalidCredentials)?;
+    if !state.passwords.verify(password.clone(), Some(&now.password_hash)).await? {
+        return Err(ApiError::InvalidCredentials);
+    }
+    match logins.log_in(session, &now.password_hash, session.created_at).await {
+        Ok(()) => Ok(now),
+        Err(UpdateError::NotAllowed) => Err(ApiError::InvalidCredentials),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Records a login that was refused, and gives the refusal, which does not tell why. Whoever is asked for, one entry is

@@ -21,6 +21,7 @@ use crate::envelope::{Answer, CreatedVersioned, Data, Empty, List, ListAnswer, V
 use crate::error::ApiError;
 use crate::extract::{Caller, Cursor, Id, IfMatch, Json, New, PageQuery, Query, client};
 use crate::state::ApiState;
+use crate::throttle::{self, Attempt};
 use crate::validate;
 
 /// The operations of this resource.
@@ -182,6 +183,13 @@ async fn add(
     let email = validate::email(&request.email)?;
     let first_name = validate::person("firstName", &request.first_name)?;
     let last_name = validate::person("lastName", &request.last_name)?;
+    // The workers that hash for this are those that logins wait for.
+    let bucket = format!("members of {}", caller.tenant());
+    throttle::admit(&state, Attempt::AddMember, &bucket, &client(&headers))?;
+    // Only to save the hash; the store decides.
+    if state.repositories.users().by_email(&email).await?.is_some() {
+        return Err(ApiError::EmailTaken);
+    }
     let (password, made) = match request.password {
         Some(password) => {
             validate::password(&password, &email)?;
@@ -268,7 +276,9 @@ async fn update(
     if user.status == UserStatus::Disabled {
         end_logins(&state, tenant, id, None).await?;
     }
-    record(&state, &caller, &headers, AuditAction::UserUpdate, user_object(id), patch.details()).await?;
+    if user.updated_at == now {
+        record(&state, &caller, &headers, AuditAction::UserUpdate, user_object(id), patch.details()).await?;
+    }
     Ok(Versioned(user.version, user.try_into()?))
 }
 
@@ -289,6 +299,10 @@ async fn remove(
     IfMatch(version): IfMatch,
     headers: HeaderMap,
 ) -> Result<Data<Empty>, ApiError> {
+    if id == caller.user() {
+        let how = "your own account ends with DELETE /users/me, which asks for your password";
+        return Err(ApiError::Forbidden(how));
+    }
     let (tenant, now) = (caller.tenant(), state.clock.now_millis());
     let (removals, by) = (state.repositories.removals(), By::Member(caller.user()));
     removals.begin_user(by, tenant, id, version, now).await?;

@@ -164,7 +164,6 @@ async fn every_acknowledged_edit_is_there_and_every_loser_was_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_with_a_store_that_fails() {
     for seed in 1..=3 {
-        println!("seed {seed}");
         let mut faults = None;
         let api = Api::over(password_settings(2, 64), |backend| {
             let (faulty, handle) = Faulty::over(backend);
@@ -186,7 +185,7 @@ async fn the_same_with_a_store_that_fails() {
             let (acknowledged, unknown) =
                 (tally.acknowledged.into_inner() as u64, tally.unknown.into_inner() as u64);
             let range = acknowledged..=acknowledged + unknown;
-            assert!(range.contains(&number), "{number} is not in {range:?}: {}", counter.path());
+            assert!(range.contains(&number), "seed {seed}: {number} is not in {range:?}: {}", counter.path());
             assert!(written.last().is_none_or(|last| *last <= number), "the last acknowledged is there");
         }
         assert_verified(&api).await;

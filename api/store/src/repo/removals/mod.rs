@@ -17,7 +17,7 @@ use crate::changes::{self, Change};
 use crate::contract::ReadMode;
 use crate::error::StoreError;
 use crate::keyspace::{GlobalFamily, Key, Keyspace, TenantFamily, TenantScope};
-use crate::records::{Removal, Tenant, User};
+use crate::records::{Removal, Role, Tenant, User, UserStatus};
 use crate::transaction::Transaction;
 
 /// How long after its begin a removal is looked after, in milliseconds: longer than any request that was let in before
@@ -49,12 +49,14 @@ impl<'a> Removals<'a> {
     /// [`UpdateError::NotFound`] if there is no such tenant and no such removal.
     pub async fn begin_tenant(
         &self,
+        by: By,
         tenant: Uuid,
         with_audit: bool,
         now: i64,
     ) -> Result<Removal, UpdateError> {
         let keys = &self.context.keys;
         let begun = self.context.once(|transaction| async move {
+            reach(&transaction, &keys.tenant(tenant), by).await?.includes(Role::Owner)?;
             mark_tenant(&transaction, keys, tenant, with_audit, now).await
         });
         self.began(begun.await)
@@ -91,6 +93,11 @@ impl<'a> Removals<'a> {
     pub async fn begin_account(&self, tenant: Uuid, user: Uuid, now: i64) -> Result<Removal, UpdateError> {
         let keys = &self.context.keys;
         let begun = self.context.once(|transaction| async move {
+            // Whoever was disabled meanwhile decides nothing any more.
+            let leaving: Option<User> = load(&transaction, &keys.tenant(tenant).user(user)).await?;
+            if leaving.is_some_and(|user| user.status != UserStatus::Active) {
+                return Err(UpdateError::NotAllowed);
+            }
             let members = keys.tenant(tenant).span(TenantFamily::Users, &());
             let members = keys_in(&transaction, members, 2, false, ReadMode::Serializable).await?;
             match members.as_slice() {

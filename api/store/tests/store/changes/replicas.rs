@@ -89,7 +89,7 @@ async fn a_family_revoked_by_one_replica_ends_on_another_within_a_second() {
     let f = Fixture::new();
     let repositories = f.repositories();
     let (one, other) = (Replica::start(&f).await, Replica::start(&f).await);
-    let session = signed_in(&repositories, &*f.entropy).await;
+    let session = signed_in(&repositories, &f.entropy).await;
     let claims = claims(&session);
     let here = one.families.admit(&claims).await.unwrap();
     let there = other.families.admit(&claims).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_refresh_token_used_again_ends_its_family_on_every_replica() {
     let f = Fixture::new();
     let repositories = f.repositories();
     let other = Replica::start(&f).await;
-    let session = signed_in(&repositories, &*f.entropy).await;
+    let session = signed_in(&repositories, &f.entropy).await;
     let there = other.families.admit(&claims(&session)).await.unwrap();
     let auth = repositories.auth_sessions();
     let rotated = auth.rotate(session.id, 10, NOW + 1, &Client::default()).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_replica_that_was_away_too_long_looks_up_what_it_holds() {
     let mut follower = Follower::from_now(f.store.clone(), keys()).await.unwrap();
     let mut held = Vec::new();
     for _ in 0..3 {
-        let session = signed_in(&repositories, &*f.entropy).await;
+        let session = signed_in(&repositories, &f.entropy).await;
         held.push((families.admit(&claims(&session)).await.unwrap(), session));
     }
     let session = &held[1].1;
@@ -180,7 +180,7 @@ async fn a_revocation_whose_answer_was_lost_is_told_once() {
     let repositories = repositories(store.clone(), &entropy);
     let mut follower = Follower::from_now(store.clone(), keys()).await.unwrap();
     for plan in 0..Fate::KINDS.pow(3) {
-        let session = signed_in(&repositories, &*entropy).await;
+        let session = signed_in(&repositories, &entropy).await;
         faults.plan(Fate::plan(plan));
         repositories.auth_sessions().revoke_family(session.tenant_id, session.family, NOW).await.unwrap();
         faults.stop().await;

@@ -30,7 +30,7 @@ async fn trail(data: &Data) -> (Uuid, BTreeMap<String, Bytes>) {
     for n in 0..ENTRIES {
         let new =
             entry(data, NOW_MS + i64::try_from(n / 2).unwrap(), Some(data.id()), &format!("o{}", n % 3));
-        audit.append(tenant, &[new.clone()]).await.unwrap();
+        audit.append(tenant, std::slice::from_ref(&new)).await.unwrap();
         audit.append(other, &[new]).await.unwrap();
     }
     assert!(verified(data, &[]).await.is_clean());

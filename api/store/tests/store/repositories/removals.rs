@@ -54,7 +54,7 @@ async fn a_removed_tenant_leaves_its_audit_trail_and_nothing_else(data: Data) {
     let (ann, eve) = homes(&data).await;
     let others = of_tenant(&data, eve.tenant).await;
     let removals = data.repositories.removals();
-    let begun = removals.begin_tenant(ann.tenant, false, NOW_MS).await.unwrap();
+    let begun = removals.begin_tenant(By::Operator, ann.tenant, false, NOW_MS).await.unwrap();
     assert_eq!((begun.name.as_str(), begun.user_id, begun.with_audit), ("Ann", None, false));
     data.assert_clean().await;
 
@@ -89,7 +89,7 @@ async fn a_removed_tenant_leaves_its_audit_trail_and_nothing_else(data: Data) {
     assert_eq!(removals.run_all(NOW_MS + SETTLED_AFTER).await.unwrap(), 0);
     assert!(!of_tenant(&data, ann.tenant).await.contains_key(&mark));
     assert_eq!(of_tenant(&data, eve.tenant).await, others, "nobody else lost or gained anything");
-    let again = removals.begin_tenant(ann.tenant, false, NOW_MS).await;
+    let again = removals.begin_tenant(By::Operator, ann.tenant, false, NOW_MS).await;
     assert!(matches!(again, Err(UpdateError::NotFound)), "{again:?}");
     let back = registration(&*data.entropy, "ann@example.com");
     data.repositories.users().register(&back).await.unwrap();
@@ -99,8 +99,8 @@ async fn a_removed_tenant_leaves_its_audit_trail_and_nothing_else(data: Data) {
 async fn a_removed_tenant_leaves_nothing_if_so_wanted(data: Data) {
     let (ann, _) = homes(&data).await;
     let removals = data.repositories.removals();
-    removals.begin_tenant(ann.tenant, false, NOW_MS).await.unwrap();
-    let begun = removals.begin_tenant(ann.tenant, true, NOW_MS + 9).await.unwrap();
+    removals.begin_tenant(By::Operator, ann.tenant, false, NOW_MS).await.unwrap();
+    let begun = removals.begin_tenant(By::Operator, ann.tenant, true, NOW_MS + 9).await.unwrap();
     assert_eq!((begun.with_audit, begun.began_at), (true, NOW_MS), "the first one's, and more");
     assert_eq!(removals.run_all(NOW_MS + SETTLED_AFTER).await.unwrap(), 0);
     assert_eq!(of_tenant(&data, ann.tenant).await, BTreeMap::new());
@@ -117,7 +117,7 @@ async fn a_removal_may_be_broken_off_anywhere(data: Data) {
         bulk.set(key, 1_u64.to_le_bytes().to_vec()).unwrap();
     }
     bulk.commit().await.unwrap();
-    let begun = removals.begin_tenant(ann.tenant, false, NOW_MS).await.unwrap();
+    let begun = removals.begin_tenant(By::Operator, ann.tenant, false, NOW_MS).await.unwrap();
     let mut breaks = 0;
     loop {
         // Dropped once it has done some more; what is left must agree with itself.
@@ -204,7 +204,7 @@ async fn who_is_alone_takes_the_tenant_along(data: Data) {
 async fn what_is_written_late_goes_too(data: Data) {
     let (ann, _) = homes(&data).await;
     let removals = data.repositories.removals();
-    removals.begin_tenant(ann.tenant, true, NOW_MS).await.unwrap();
+    removals.begin_tenant(By::Operator, ann.tenant, true, NOW_MS).await.unwrap();
     removals.run_all(NOW_MS).await.unwrap();
     // A request that was let in before.
     let late = session(&*data.entropy, ann.tenant, ann.user, NOW_MS);

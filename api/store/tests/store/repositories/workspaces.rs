@@ -178,7 +178,7 @@ async fn an_access_is_no_change_of_the_workspace(data: Data) {
     assert!(sessions.touch(tenant, user, mine.id, 500).await.unwrap(), "late, but no error");
     let expected = Session { last_accessed_at: 999, ..mine.clone() };
     assert_eq!(sessions.get(tenant, user, mine.id).await.unwrap(), Some(expected.clone()));
-    assert_eq!(sessions.list(tenant, user, 10).await.unwrap(), [expected.clone()]);
+    assert_eq!(sessions.list(tenant, user, 10).await.unwrap(), std::slice::from_ref(&expected));
     assert_eq!(sessions.page(tenant, user, None, 10).await.unwrap().items, [expected]);
     let renamed = sessions.update(tenant, user, mine.id, Some(1), |s| s.name = "new".into()).await.unwrap();
     assert_eq!((renamed.last_accessed_at, renamed.version), (999, 2));

@@ -162,7 +162,9 @@ mod tests {
         let changes: [fn(&mut SignedHeads); 8] = [
             |d| d.store.push('x'),
             |d| d.made_at += 1,
-            |d| drop(d.heads.pop()),
+            |d| {
+                d.heads.pop();
+            },
             |d| d.heads.swap(0, 1),
             |d| d.heads[0].tenant = Uuid::nil(),
             |d| d.heads[0].seq += 1,

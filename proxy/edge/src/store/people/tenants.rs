@@ -5,7 +5,7 @@ use crate::store::operations::{Opened, Sink, send_export};
 use crate::store::protocol::{Outcome, Step};
 use coditect_store::dump::Export;
 use coditect_store::records::Tenant;
-use coditect_store::{AuditAction, MAX_PAGE, OPERATORS, UpdateError};
+use coditect_store::{AuditAction, By, MAX_PAGE, OPERATORS, UpdateError};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -137,7 +137,7 @@ pub(super) async fn delete(
     sink: &mut dyn Sink,
 ) -> anyhow::Result<Outcome> {
     let removals = opened.repositories.removals();
-    let removal = match removals.begin_tenant(id, with_audit, opened.clock.now_millis()).await {
+    let removal = match removals.begin_tenant(By::Operator, id, with_audit, opened.clock.now_millis()).await {
         Ok(removal) => removal,
         Err(UpdateError::NotFound) => return nothing(id),
         Err(error) => return Err(error.into()),
