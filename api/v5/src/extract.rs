@@ -29,6 +29,8 @@ use crate::state::ApiState;
 
 /// The largest JSON body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
+/// The largest body of an operation that strangers may call, in bytes: many of them at once must not fill the memory.
+pub(crate) const MAX_PUBLIC_BODY_BYTES: usize = 16 << 10;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a `User-Agent` is kept, in bytes.
@@ -114,27 +116,27 @@ impl FromRequestParts<Arc<ApiState>> for New {
     }
 }
 
-/// A JSON body. Unknown fields are refused by the types themselves.
-pub(crate) struct Json<T>(pub(crate) T);
+/// A JSON body of at most `LIMIT` bytes. Unknown fields are refused by the types themselves.
+pub(crate) struct Json<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T, LIMIT> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
-        parse(&read(request.into_body(), MAX_BODY_BYTES).await?).map(Self)
+        parse(&read(request.into_body(), LIMIT).await?).map(Self)
     }
 }
 
-/// A JSON body that may be left out altogether.
-pub(crate) struct OptionalJson<T>(pub(crate) Option<T>);
+/// A JSON body of at most `LIMIT` bytes that may be left out altogether.
+pub(crate) struct OptionalJson<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(crate) Option<T>);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for OptionalJson<T, LIMIT> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let declared = check_content_type(request.headers());
-        let body = read(request.into_body(), MAX_BODY_BYTES).await?;
+        let body = read(request.into_body(), LIMIT).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }

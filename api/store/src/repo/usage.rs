@@ -175,7 +175,10 @@ pub(super) async fn count(
 }
 
 pub(super) fn bytes_exceeded(limit: u64) -> FileError {
-    FileError::QuotaExceeded { limit, what: "bytes of files and their versions" }
+    FileError::QuotaExceeded {
+        limit,
+        what: "bytes of files and their versions (what is deleted or replaced is one until DELETE …/versions)",
+    }
 }
 
 /// How many bytes and files a tenant may still add.

@@ -22,7 +22,7 @@ use super::users::UserState;
 use crate::cookie::{self, CookieMode};
 use crate::envelope::{Answer, Created, Data, Empty};
 use crate::error::ApiError;
-use crate::extract::{Caller, Json, OptionalJson, Sender};
+use crate::extract::{Caller, Json, MAX_PUBLIC_BODY_BYTES, OptionalJson, Sender};
 use crate::state::ApiState;
 use crate::throttle::{self, Attempt};
 use crate::trail::Deed;
@@ -150,7 +150,7 @@ async fn register(
     headers: HeaderMap,
     Sender(client): Sender,
     uri: Uri,
-    Json(request): Json<RegisterRequest>,
+    Json(request): Json<RegisterRequest, MAX_PUBLIC_BODY_BYTES>,
 ) -> Result<Response, ApiError> {
     let mode = CookieMode::of(&headers, &uri)?;
     let email = validate::email(&request.email)?;
@@ -216,7 +216,7 @@ async fn login(
     headers: HeaderMap,
     Sender(client): Sender,
     uri: Uri,
-    Json(request): Json<LoginRequest>,
+    Json(request): Json<LoginRequest, MAX_PUBLIC_BODY_BYTES>,
 ) -> Result<Response, ApiError> {
     let mode = CookieMode::of(&headers, &uri)?;
     throttle::admit(&state, Attempt::Login, &request.email, &client)?;
@@ -260,7 +260,7 @@ async fn refresh(
     headers: HeaderMap,
     Sender(client): Sender,
     uri: Uri,
-    OptionalJson(request): OptionalJson<RefreshRequest>,
+    OptionalJson(request): OptionalJson<RefreshRequest, MAX_PUBLIC_BODY_BYTES>,
 ) -> Result<Response, ApiError> {
     let mode = CookieMode::of(&headers, &uri)?;
     let in_body = request.and_then(|request| request.refresh_token);

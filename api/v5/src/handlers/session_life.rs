@@ -49,6 +49,7 @@ pub(crate) struct ForkRequest {
     responses(
         (status = 201, description = "The new workspace", body = Answer<SessionResponse>),
         (status = 409, description = "It is itself still being copied, or the caller has as many as allowed"),
+        (status = 507, description = "The tenant's quota is exceeded; the copy is removed"),
     )
 )]
 async fn fork(

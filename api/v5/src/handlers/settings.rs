@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use coditect_store::records::{FIRST_VERSION, Setting, SettingScope};
-use coditect_store::{AuditAction, SettingOwner};
+use coditect_store::{AuditAction, RETENTION_SETTING, Retention, SettingOwner};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -168,6 +168,10 @@ async fn put(
 ) -> Result<Response, ApiError> {
     let key = validate::setting_key(&key)?;
     validate::setting_value(&request.value)?;
+    if scope == Scope::Tenant && key == RETENTION_SETTING {
+        Retention::parse(&request.value)
+            .map_err(|reason| ApiError::validation("value", reason.to_string()))?;
+    }
     scope.check_write(&state, &caller).await?;
     let (tenant, owner, now) = (caller.tenant(), scope.owner(&caller), state.clock.now_millis());
     let settings = state.repositories.settings();

@@ -24,6 +24,10 @@ enum Tags {
 /// # Errors
 /// [`ApiError::Validation`] for headers that cannot be read, and for both of them at once.
 pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
+    if headers.contains_key(IF_UNMODIFIED_SINCE) && !headers.contains_key(IF_MATCH) {
+        let instead = "is not precise enough for a change; send If-Match";
+        return Err(ApiError::validation("If-Unmodified-Since", instead));
+    }
     match (tags(headers, &IF_MATCH, false)?, tags(headers, &IF_NONE_MATCH, true)?) {
         (None, None) => Ok(Condition::Any),
         (Some(Tags::Any), None) => Ok(Condition::Present),

@@ -69,6 +69,7 @@ async fn get(
     responses(
         (status = 200, description = "The headers of `getFile`"),
         (status = 304, description = "The client has it"),
+        (status = 412, description = "It is not the one in `If-Match`"),
     )
 )]
 async fn head(
@@ -153,6 +154,7 @@ async fn put(
     ),
     responses(
         (status = 200, description = "It is gone", body = Answer<Empty>),
+        (status = 409, description = "The workspace is still being copied"),
         (status = 412, description = "It is not the one in `If-Match`"),
     )
 )]
@@ -165,8 +167,18 @@ async fn delete(
     let (condition, now) = (condition(&headers)?, state.clock.now_millis());
     let files = state.repositories.files();
     files.delete(workspace.tenant, workspace.id, &path, &condition, now).await?;
-    record_removal(&state, &workspace, &headers, &path, 1).await?;
+    record_removal(&state, &workspace, &headers, &path, Removed::Files(1)).await?;
     Ok(Data(Empty {}))
+}
+
+/// How much was removed.
+pub(super) enum Removed {
+    /// Files, which stay as versions.
+    Files(usize),
+    /// Versions, for good.
+    Versions(usize),
+    /// Files, by others that were moved over them or by nothing: how many were moved.
+    Replaced(usize),
 }
 
 /// Tells the audit trail that files were removed.
@@ -175,9 +187,14 @@ pub(super) async fn record_removal(
     workspace: &Workspace,
     headers: &HeaderMap,
     path: &str,
-    files: usize,
+    removed: Removed,
 ) -> Result<(), ApiError> {
-    let details = [("path".to_owned(), shortened(path).into()), ("files".to_owned(), Value::from(files))];
+    let (what, count) = match removed {
+        Removed::Files(count) => ("files", count),
+        Removed::Versions(count) => ("versions", count),
+        Removed::Replaced(count) => ("moved_over", count),
+    };
+    let details = [("path".to_owned(), shortened(path).into()), (what.to_owned(), Value::from(count))];
     let event = AuditEvent {
         tenant: workspace.tenant,
         actor: Some(workspace.user),

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::conditions::condition;
-use super::content::record_removal;
+use super::content::{Removed, record_removal};
 use super::{Workspace, checked, directory};
 use crate::envelope::{Answer, Data, List, ListAnswer};
 use crate::error::ApiError;
@@ -157,18 +157,35 @@ async fn relocate(
     let how =
         Move { from: named("from", &request.from)?, to: named("to", &request.to)?, replace: request.replace };
     let (condition, now) = (condition(&headers)?, state.clock.now_millis());
-    let (files, Workspace { tenant, id, .. }) = (state.repositories.files(), workspace);
+    let (state, workspace, headers) = (&state, &workspace, &headers);
+    let (files, tenant, id) = (state.repositories.files(), workspace.tenant, workspace.id);
+    let replaced = |files: usize| async move {
+        match how.replace && files > 0 {
+            true => record_removal(state, workspace, headers, how.to, Removed::Replaced(files)).await,
+            false => Ok(()),
+        }
+    };
     match files.move_file(tenant, id, how, &condition, now).await {
-        Ok(_) => return Ok(Data(TreeResponse { files: 1, complete: true })),
+        Ok(_) => {
+            replaced(1).await?;
+            return Ok(Data(TreeResponse { files: 1, complete: true }));
+        }
         // It may be a directory.
         Err(FileError::NotFound) if condition == Condition::Any => {}
         Err(error) => return Err(error.into()),
     }
     let (mut work, mut after) = (TreeWork::begin(), None::<String>);
     while work.goes_on() {
-        after = work.add(files.move_some(tenant, id, how, after.as_deref(), now).await?);
+        match files.move_some(tenant, id, how, after.as_deref(), now).await {
+            Ok(part) => after = work.add(part),
+            Err(error) => {
+                replaced(work.files).await?;
+                return Err(error.into());
+            }
+        }
     }
     let done = work.done();
+    replaced(done.files).await?;
     if done.files == 0 { Err(ApiError::NotFound) } else { Ok(Data(done)) }
 }
 
@@ -179,7 +196,10 @@ async fn relocate(
     delete, path = "/sessions/{id}/files", tag = "files", operation_id = "deleteTree",
     security(("bearer" = ["member"])),
     params(("id" = Uuid, Path), TreeQuery),
-    responses((status = 200, description = "It is gone", body = Answer<TreeResponse>))
+    responses(
+        (status = 200, description = "It is gone", body = Answer<TreeResponse>),
+        (status = 409, description = "The workspace is still being copied"),
+    )
 )]
 async fn delete(
     State(state): State<Arc<ApiState>>,
@@ -204,14 +224,23 @@ async fn delete(
     if done.files == 0 {
         let (mut work, mut after) = (TreeWork::begin(), None::<String>);
         while work.goes_on() {
-            after = work.add(files.delete_some(tenant, id, path, after.as_deref(), now).await?);
+            match files.delete_some(tenant, id, path, after.as_deref(), now).await {
+                Ok(part) => after = work.add(part),
+                Err(error) => {
+                    if work.files > 0 {
+                        let removed = Removed::Files(work.files);
+                        record_removal(&state, &workspace, &headers, path, removed).await?;
+                    }
+                    return Err(error.into());
+                }
+            }
         }
         done = work.done();
     }
     if done.files == 0 && !path.is_empty() {
         return Err(ApiError::NotFound);
     }
-    record_removal(&state, &workspace, &headers, path, done.files).await?;
+    record_removal(&state, &workspace, &headers, path, Removed::Files(done.files)).await?;
     Ok(Data(done))
 }
 

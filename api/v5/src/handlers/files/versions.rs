@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::conditions::condition;
 use super::content::answer;
+use super::content::{Removed, record_removal};
 use super::outgoing::Outgoing;
 use super::{FileResponse, RawBytes, Workspace, captured, checked, directory};
 use crate::envelope::{Answer, Data, List, ListAnswer};
@@ -204,12 +205,16 @@ async fn restore(
     delete, path = "/sessions/{id}/versions", tag = "files", operation_id = "deleteFileVersions",
     security(("bearer" = ["member"])),
     params(("id" = Uuid, Path), VersionsQuery),
-    responses((status = 200, description = "They are gone", body = Answer<ForgottenResponse>))
+    responses(
+        (status = 200, description = "They are gone", body = Answer<ForgottenResponse>),
+        (status = 409, description = "The workspace is still being copied"),
+    )
 )]
 async fn delete(
     State(state): State<Arc<ApiState>>,
     workspace: Workspace,
     Query(query): Query<VersionsQuery>,
+    headers: HeaderMap,
 ) -> Result<Data<ForgottenResponse>, ApiError> {
     let path = if query.recursive { directory(&query.path)? } else { checked(&query.path)? };
     let (files, now) = (state.repositories.files(), state.clock.now_millis());
@@ -222,6 +227,9 @@ async fn delete(
         if done.complete {
             break;
         }
+    }
+    if done.versions > 0 {
+        record_removal(&state, &workspace, &headers, path, Removed::Versions(done.versions)).await?;
     }
     Ok(Data(done))
 }
