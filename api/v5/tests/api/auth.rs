@@ -102,7 +102,7 @@ async fn wrong_password_and_unknown_address_answer_the_same() {
         let answer = api.post("/api/v5/auth/login", None, body).await;
         answers.push(answer.refused(401, "INVALID_CREDENTIALS"));
     }
-    let long = "x".repeat(20_000);
+    let long = "x".repeat(10_000);
     let body = json!({"email": format!("{long}@example.com"), "password": long});
     answers.push(api.post("/api/v5/auth/login", None, body).await.refused(401, "INVALID_CREDENTIALS"));
     assert!(answers.iter().all(|message| *message == answers[0]), "{answers:?}");
@@ -193,7 +193,7 @@ async fn reuse_after_the_grace_time_ends_the_family_and_its_sockets() {
 async fn what_is_no_refresh_token_is_refused() {
     let api = Api::new();
     let registered = api.register("ann@example.com").await;
-    for bad in ["", "x", "a.b.c", &registered.text("token"), &"x".repeat(100_000)] {
+    for bad in ["", "x", "a.b.c", &registered.text("token"), &"x".repeat(10_000)] {
         api.refresh(bad).await.refused(401, "INVALID_TOKEN");
     }
     let mut forged = registered.text("refresh_token");

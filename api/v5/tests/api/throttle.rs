@@ -85,7 +85,7 @@ async fn an_address_is_refused_whatever_accounts_it_tries() {
 }
 
 #[tokio::test]
-async fn refreshes_that_fail_count_and_those_that_succeed_do_not() {
+async fn refreshes_count_whether_they_succeed_or_fail() {
     let api = Api::with_throttle(UNLIMITED, TIGHT);
     let refresh = |token: String| {
         let request = http::Request::post("/api/v5/auth/refresh")
@@ -95,12 +95,10 @@ async fn refreshes_that_fail_count_and_those_that_succeed_do_not() {
         api.raw(request.unwrap())
     };
     let mut token = api.register("ann@example.com").await.text("refresh_token");
-    for _ in 0..10 {
+    for _ in 0..2 {
         token = refresh(token).await.text("refresh_token");
     }
-    for _ in 0..3 {
-        refresh("nonsense".into()).await.refused(401, "INVALID_TOKEN");
-    }
+    refresh("nonsense".into()).await.refused(401, "INVALID_TOKEN");
     throttled(&refresh(token.clone()).await, 10);
     api.clock.advance(10);
     assert_eq!(refresh(token).await.status, 200, "the refusal has not used it up");
