@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 /// One entity tag, or `*` (RFC 9110, 8.8.3 and 13.1.1).
 const ENTITY_TAG: &str = r#"^(\*|(W/)?"[!#-~]*")$"#;
+/// What a plugin can be called, in the path of operations with this tag; as `is_name` has it.
+const PLUGIN_NAME: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
+const PLUGINS: &str = "plugins";
 /// The tag of operations on files. Their `If-Match` may be a list, as it may with any server of files.
 const FILES: &str = "files";
 /// A segment of a file's path: neither empty nor of one or two dots, no control character, no backslash.
@@ -66,8 +69,16 @@ fn entity_tag(operation: &mut Value, status: &str) {
 /// What is left out of a query, of the headers or of the body is left out: it is not `null`.
 fn inputs(operation: &mut Value) {
     let of_files = operation["tags"][0] == FILES;
+    let of_plugins = operation["tags"][0] == PLUGINS;
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         never_null(&mut parameter["schema"]);
+        if parameter["in"] == "path" && parameter["name"] == "version" {
+            // They are counted from 1, and no key holds more than an i64.
+            parameter["schema"]["minimum"] = json!(1);
+        }
+        if of_plugins && parameter["in"] == "path" && parameter["name"] == "name" {
+            parameter["schema"]["pattern"] = json!(PLUGIN_NAME);
+        }
         if let Some(pattern) = pattern(parameter, of_files)
             && parameter["schema"].get("pattern").is_none()
         {
