@@ -78,7 +78,7 @@ fn a_key_outside_the_tenant_is_noticed() {
         (touched(global("tenants", 1), global("tenants", 2)), true),
         (touched(global("changes", 1), global("users_by_email", 2)), true),
     ] {
-        assert_eq!(strays(&[keys.clone()], own).len(), usize::from(noticed), "{keys}");
+        assert_eq!(strays(std::slice::from_ref(&keys), own).len(), usize::from(noticed), "{keys}");
     }
 }
 

@@ -21,7 +21,9 @@ const QUERIES: &[(&str, &str)] = &[
     ("listFileVersions", "recursive=true"),
 ];
 /// Bodies the schema alone does not lead to, by operation.
-const BODIES: &[(&str, fn() -> Value)] = &[("moveFiles", || json!({"from": FILE, "to": "moved.txt"}))];
+const BODIES: &[(&str, MakeBody)] = &[("moveFiles", || json!({"from": FILE, "to": "moved.txt"}))];
+/// Makes a body.
+type MakeBody = fn() -> Value;
 /// The least that is something of a media type other than JSON.
 const BYTES: &[(&str, &[u8])] = &[
     ("application/octet-stream", b"text"),
