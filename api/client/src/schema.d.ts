@@ -7098,7 +7098,7 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/octet-stream": string;
             };
@@ -8109,7 +8109,7 @@ export interface operations {
                 /** @description The part's `ETag` */
                 "If-Match"?: string;
                 /** @description `*`: there must be nothing yet */
-                "If-None-Match"?: string;
+                "If-None-Match"?: "*";
             };
             path: {
                 id: string;
@@ -9520,7 +9520,7 @@ export interface operations {
                 /** @description The setting's `ETag`, or `*` if it must be set */
                 "If-Match"?: string;
                 /** @description `*` if it must not be set yet */
-                "If-None-Match"?: string;
+                "If-None-Match"?: "*";
             };
             path: {
                 key: string;

@@ -89,6 +89,10 @@ fn inputs(operation: &mut Value) {
             && parameter["schema"].get("pattern").is_none()
         {
             parameter["schema"]["pattern"] = json!(pattern);
+            if parameter["in"] == "header" {
+                // The pattern says so too, to those who read it.
+                parameter["schema"]["minLength"] = json!(1);
+            }
         }
     }
     for (_, content) in

@@ -87,7 +87,8 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Result<Option<Tag
     let mut hashes = Vec::new();
     let mut seen = 0;
     for value in headers.get_all(name) {
-        let refused = |reason| ApiError::validation(name.as_str(), reason);
+        let spelt = if *name == IF_MATCH { "If-Match" } else { "If-None-Match" };
+        let refused = |reason| ApiError::validation(spelt, reason);
         // What cannot be read is no precondition that holds: a change must not be made as if there were none.
         let wrong = || refused("must be entity tags, or *");
         let value = value.to_str().map_err(|_| wrong())?;
