@@ -10,14 +10,17 @@ import time
 # How long the edge may take to say that it serves, and to stop, in seconds.
 START_LIMIT = 60
 STOP_LIMIT = 60
-# What is other than in config/edge.toml: free ports, no log line per request, and password hashing that costs nothing,
-# since thousands of requests register and log in.
+# What is other than in config/edge.toml: free ports, no log line per request, password hashing that costs nothing and
+# no throttle, since thousands of requests register and log in, and room for the workspaces they make.
 CHANGES = {
     'http = "127.0.0.1:8080"': 'http = "127.0.0.1:0"',
     'admin = "127.0.0.1:9090"': 'admin = "127.0.0.1:0"',
     "access_log = true": "access_log = false",
     "memory_kib = 19456": "memory_kib = 64",
     "iterations = 2": "iterations = 1",
+    "per_account_per_minute = 6": "per_account_per_minute = 0",
+    "per_address_per_minute = 120": "per_address_per_minute = 0",
+    "workspaces_per_user = 100": "workspaces_per_user = 1000",
 }
 
 

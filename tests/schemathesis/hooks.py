@@ -7,12 +7,19 @@ import schemathesis
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """To a schema a cursor is any string, but only one that its list gave out is good.
+    """To a schema a cursor is any string, but only one that its list gave out is good; an idempotency key is good for
+    one request; and of the two preconditions only one is.
 
     Requests that are to be accepted go without; those that are to be refused keep theirs.
     """
-    if case.query and "cursor" in case.query and case.meta and case.meta.generation.mode.is_positive:
+    if not case.meta or not case.meta.generation.mode.is_positive:
+        return
+    if case.query and "cursor" in case.query:
         del case.query["cursor"]
+    if case.headers and "Idempotency-Key" in case.headers:
+        del case.headers["Idempotency-Key"]
+    if case.headers and "If-Match" in case.headers and "If-None-Match" in case.headers:
+        del case.headers["If-None-Match"]
 
 
 @schemathesis.serializer("application/wasm", "application/x-tar")

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::conditions::{Expected, IfMatch, IfNoneMatch};
+pub(crate) use self::conditions::{Expected, IfMatch, IfNoneMatch, entity_tags};
 pub(crate) use self::document::Document;
 pub(crate) use self::query::{Cursor, PageQuery, Query};
 use axum::body::Body;

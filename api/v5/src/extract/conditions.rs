@@ -20,14 +20,37 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let mut values = parts.headers.get_all(IF_MATCH).iter();
         let Some(first) = values.next() else { return Ok(Self(None)) };
-        let one = first.to_str().ok().filter(|text| values.next().is_none() && !text.contains(','));
-        let tag = one.ok_or_else(|| ApiError::validation("If-Match", "must be one entity tag, or *"))?.trim();
-        if tag == "*" {
+        let wrong = || ApiError::validation("If-Match", "must be one entity tag, or *");
+        let text = first.to_str().ok().filter(|_| values.next().is_none()).ok_or_else(wrong)?;
+        if text.trim() == "*" {
             return Ok(Self(None));
         }
+        let tags = entity_tags(text).ok_or_else(wrong)?;
+        let [tag] = tags.as_slice() else { return Err(wrong()) };
         // Weak tags never match (RFC 9110, 8.8.3.2).
         let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         Ok(Self(Some(version.and_then(|text| text.parse().ok()).unwrap_or(NO_VERSION))))
+    }
+}
+
+/// The entity tags of a list (RFC 9110, 8.8.3), each with its quotes and, if it is weak, `W/`; `None` for anything else,
+/// also where there is none. A comma inside a tag is a part of it.
+pub(crate) fn entity_tags(text: &str) -> Option<Vec<&str>> {
+    let mut tags = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let opaque = rest.strip_prefix("W/").unwrap_or(rest).strip_prefix('"')?;
+        let length = opaque.find('"')?;
+        if !opaque.bytes().take(length).all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
+        let (tag, behind) = rest.split_at_checked(rest.len() - opaque.len() + length + 1)?;
+        tags.push(tag);
+        let behind = behind.trim_start();
+        if behind.is_empty() {
+            return Some(tags);
+        }
+        rest = behind.strip_prefix(',')?.trim_start();
     }
 }
 
@@ -80,5 +103,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Expected {
             return Err(ApiError::validation("If-None-Match", "must be *, without If-Match beside it"));
         }
         Ok(Self::Nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entity_tags;
+
+    #[test]
+    fn entity_tags_are_told_apart_at_their_quotes() {
+        for (text, tags) in [
+            (r#""1""#, vec![r#""1""#]),
+            (r#" "" "#, vec![r#""""#]),
+            (r#""a,b" , W/"c""#, vec![r#""a,b""#, r#"W/"c""#]),
+            (r#"W/"1","2""#, vec![r#"W/"1""#, r#""2""#]),
+        ] {
+            assert_eq!(entity_tags(text), Some(tags), "{text}");
+        }
+        for bad in
+            ["", " ", "*", "1", "{}", r#""1"#, r#"1""#, r#""a b""#, r#""1" "2""#, r#""1","#, r#"w/"1""#, ","]
+        {
+            assert_eq!(entity_tags(bad), None, "{bad}");
+        }
     }
 }

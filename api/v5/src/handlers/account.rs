@@ -38,13 +38,13 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AccountPatch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
+    #[schema(format = "email", max_length = 254, nullable = false)]
     email: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    #[schema(schema_with = validate::person_schema)]
     first_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    #[schema(schema_with = validate::person_schema)]
     last_name: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct AccountPatch {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PasswordRequest {
     current_password: String,
-    #[schema(min_length = 8, max_length = 128)]
+    #[schema(format = "password", min_length = 8, max_length = 128)]
     new_password: String,
 }
 

@@ -33,11 +33,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AgentRequest {
     /// 1 to 200 characters; no other agent of the tenant has it, in whatever case or spacing.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(schema_with = validate::name_schema)]
     name: String,
     /// What it is for: at most 2000 characters.
     #[serde(default)]
-    #[schema(max_length = 2000)]
+    #[schema(max_length = 2000, pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$")]
     description: String,
     /// How it is set up (model, instructions, tools): at most 64 KiB of JSON. Never secrets: all members read it.
     #[serde(default)]
@@ -50,10 +50,10 @@ pub(crate) struct AgentRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AgentPatch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    #[schema(schema_with = validate::name_schema)]
     name: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(max_length = 2000, nullable = false)]
+    #[schema(max_length = 2000, pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$", nullable = false)]
     description: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Object, nullable = false)]

@@ -20,6 +20,11 @@ use crate::error::ApiError;
 use crate::extract::{Caller, Cursor, PageQuery, Query};
 use crate::state::ApiState;
 
+/// The longest kind of an object, and the longest beginning of an action, in characters.
+const MAX_KIND_CHARS: usize = 64;
+/// The longest id of an object, in characters.
+const MAX_ID_CHARS: usize = 512;
+
 /// The operations of this resource.
 pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(list))
@@ -118,6 +123,15 @@ impl TryFrom<AuditEntry> for AuditEntryResponse {
 
 impl AuditQuery {
     fn filter(self) -> Result<AuditFilter, ApiError> {
+        for (field, text, limit) in [
+            ("objectKind", &self.object_kind, MAX_KIND_CHARS),
+            ("objectId", &self.object_id, MAX_ID_CHARS),
+            ("action", &self.action, MAX_KIND_CHARS),
+        ] {
+            if text.as_ref().is_some_and(|text| text.chars().count() > limit) {
+                return Err(ApiError::validation(field, format!("must have at most {limit} characters")));
+            }
+        }
         let object = match (self.object_kind, self.object_id) {
             (Some(kind), Some(id)) => Some(AuditObject { kind, id }),
             (None, None) => None,

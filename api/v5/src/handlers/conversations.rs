@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 pub(crate) struct ConversationRequest {
     /// At most 200 characters; empty unless it is given.
     #[serde(default)]
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$")]
     title: String,
     /// The workspace it is about, one of the caller's. It outlives the workspace.
     session_id: Option<Uuid>,
@@ -42,7 +42,7 @@ pub(crate) struct ConversationRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ConversationPatch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(max_length = 200, nullable = false)]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", nullable = false)]
     title: Option<String>,
 }
 

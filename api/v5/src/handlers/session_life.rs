@@ -33,7 +33,12 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 pub(crate) struct ForkRequest {
     /// 1 to 200 characters; without it the name of the workspace with ` (copy)` after it.
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$",
+        nullable = false
+    )]
     name: Option<String>,
 }
 

@@ -26,7 +26,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 pub(crate) struct TicketRequest {
     /// Its path as it will be requested, without query: `/theia/{session}/…` or
     /// `/api/v5/sessions/{session}/terminals/{terminal}/attach`.
-    #[schema(min_length = 1, max_length = 1024)]
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        pattern = r"^/(?!.*/\.{1,2}(/|$))(theia/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/[\x21\x22\x24-\x3E\x40-\x7E]*|api/v5/sessions/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/terminals/[\x21\x22\x24-\x2E\x30-\x3E\x40-\x7E]+/attach)$"
+    )]
     path: String,
 }
 

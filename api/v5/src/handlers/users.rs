@@ -33,13 +33,14 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MemberRequest {
+    #[schema(format = "email", max_length = 254)]
     email: String,
     /// Left out, one is made, and is in the answer.
-    #[schema(min_length = 8, max_length = 128)]
+    #[schema(format = "password", min_length = 8, max_length = 128)]
     password: Option<String>,
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(schema_with = validate::person_schema)]
     first_name: String,
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(schema_with = validate::person_schema)]
     last_name: String,
     /// `member` unless it says otherwise.
     #[serde(default = "member")]
@@ -56,10 +57,10 @@ fn member() -> UserRole {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MemberPatch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    #[schema(schema_with = validate::person_schema)]
     first_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    #[schema(schema_with = validate::person_schema)]
     last_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[schema(inline, nullable = false)]

@@ -4,10 +4,15 @@ use serde_json::{Map, Value, json};
 
 /// One entity tag, or `*` (RFC 9110, 8.8.3 and 13.1.1).
 const ENTITY_TAG: &str = r#"^(\*|(W/)?"[!#-~]*")$"#;
+/// A list of them, or `*`.
+const ENTITY_TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$"#;
+/// What a plugin can be called, in the path of operations with this tag; as `is_name` has it.
+const PLUGIN_NAME: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
+const PLUGINS: &str = "plugins";
 /// The tag of operations on files. Their `If-Match` may be a list, as it may with any server of files.
 const FILES: &str = "files";
 /// A segment of a file's path: neither empty nor of one or two dots, no control character, no backslash.
-const SEGMENT: &str = r"(?!\.{1,2}(/|$))[^/\\\x00-\x1F\x7F-\x9F]{1,255}";
+const SEGMENT: &str = r"(?!\.{1,2}(/|$))[^/\\\x00-\x1F\x7F]{1,255}";
 /// What the edge lets through as one segment of a path, once decoded.
 const IN_A_PATH: &str = r"^(?!\.{1,2}$)[^/\\\x00-\x1F\x7F]+$";
 
@@ -66,12 +71,28 @@ fn entity_tag(operation: &mut Value, status: &str) {
 /// What is left out of a query, of the headers or of the body is left out: it is not `null`.
 fn inputs(operation: &mut Value) {
     let of_files = operation["tags"][0] == FILES;
+    let of_plugins = operation["tags"][0] == PLUGINS;
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         never_null(&mut parameter["schema"]);
+        if parameter["in"] == "path" && parameter["name"] == "version" {
+            // They are counted from 1, and no key holds more than an i64.
+            parameter["schema"]["minimum"] = json!(1);
+        }
+        if !of_files && parameter["name"] == "If-None-Match" {
+            // Files are compared; of all else it can only be asked that it is not there yet.
+            parameter["schema"] = json!({ "type": "string", "enum": ["*"] });
+        }
+        if of_plugins && parameter["in"] == "path" && parameter["name"] == "name" {
+            parameter["schema"]["pattern"] = json!(PLUGIN_NAME);
+        }
         if let Some(pattern) = pattern(parameter, of_files)
             && parameter["schema"].get("pattern").is_none()
         {
             parameter["schema"]["pattern"] = json!(pattern);
+            if parameter["in"] == "header" {
+                // The pattern says so too, to those who read it.
+                parameter["schema"]["minLength"] = json!(1);
+            }
         }
     }
     for (_, content) in
@@ -80,6 +101,10 @@ fn inputs(operation: &mut Value) {
         never_null(&mut content["schema"]);
     }
     bytes(&mut operation["requestBody"]);
+    if operation.pointer("/requestBody/content/application~1octet-stream").is_some() {
+        // No bytes at all are a body too: an empty file.
+        operation["requestBody"]["required"] = json!(false);
+    }
     for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
         bytes(response);
     }
@@ -109,8 +134,7 @@ fn bytes(body: &mut Value) {
 fn pattern(parameter: &Value, of_files: bool) -> Option<String> {
     match parameter["name"].as_str()? {
         "If-Match" if !of_files => Some(ENTITY_TAG.into()),
-        // Files are compared; of all else it can only be asked that it is not there yet.
-        "If-None-Match" if !of_files => Some(r"^\*$".into()),
+        "If-Match" | "If-None-Match" if of_files => Some(ENTITY_TAGS.into()),
         "path" if of_files && parameter["required"] == true => Some(format!("^{SEGMENT}(/{SEGMENT})*$")),
         // Without one it is the workspace itself.
         "path" if of_files => Some(format!("^({SEGMENT}(/{SEGMENT})*)?$")),
@@ -208,7 +232,7 @@ mod tests {
     fn parameters_that_mean_the_same_everywhere_look_the_same() {
         let parameter = |name: &str, place: &str| json!({"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}});
         assert_eq!(pattern(&parameter("If-Match", "header"), false).as_deref(), Some(ENTITY_TAG));
-        assert_eq!(pattern(&parameter("If-Match", "header"), true), None);
+        assert_eq!(pattern(&parameter("If-Match", "header"), true).as_deref(), Some(ENTITY_TAGS));
         assert_eq!(pattern(&parameter("key", "path"), false).as_deref(), Some(IN_A_PATH));
         assert_eq!(pattern(&parameter("key", "query"), false), None);
         assert!(pattern(&parameter("path", "path"), true).is_some_and(|found| !found.ends_with(")?$")));

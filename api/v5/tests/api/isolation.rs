@@ -26,6 +26,8 @@ use crate::support::{Api, ROOT, password_settings};
 const SHARED: [&str; 4] = ["idempotency", "changes", "changes_head", "changes_horizon"];
 /// Global families a request may look an id up in. An entry names a tenant and no more.
 const LOOKED_UP: [&str; 3] = ["auth_session_tenant", "users_by_email", "tickets_used"];
+/// Global families whose keys begin with a tenant's id: the caller's own, in a request.
+const OF_TENANTS: [&str; 1] = ["removals"];
 
 fn recorded() -> (Api, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
@@ -45,7 +47,8 @@ fn below(path: &str) -> (Vec<u8>, Vec<u8>) {
 /// What was touched that is neither the tenant's nor everybody's.
 fn strays(touched: &[Touched], tenant: Uuid) -> Vec<String> {
     let families = SHARED.iter().chain(&LOOKED_UP).map(|family| below(&format!("/{ROOT}/global/{family}")));
-    let allowed: Vec<_> = families.chain([below(&format!("/{ROOT}/tenant/{tenant}"))]).collect();
+    let own = OF_TENANTS.iter().map(|family| below(&format!("/{ROOT}/global/{family}/{tenant}")));
+    let allowed: Vec<_> = families.chain(own).chain([below(&format!("/{ROOT}/tenant/{tenant}"))]).collect();
     let inside =
         |keys: &&Touched| allowed.iter().any(|(begin, end)| keys.begin >= *begin && keys.end <= *end);
     touched.iter().filter(|keys| !inside(keys)).map(Touched::to_string).collect()
@@ -62,9 +65,13 @@ fn a_key_outside_the_tenant_is_noticed() {
     let sessions =
         |tenant: Uuid, id: u128| format!("/{ROOT}/tenant/{tenant}/sessions/{}", Uuid::from_u128(id));
     let global = |family: &str, id: u8| format!("/{ROOT}/global/{family}/{id}");
+    let removal =
+        |tenant: Uuid, id: u128| format!("/{ROOT}/global/removals/{tenant}/{}", Uuid::from_u128(id));
     for (keys, noticed) in [
         (touched(sessions(own, 1), sessions(own, 2)), false),
         (touched(global("idempotency", 1), global("idempotency", 2)), false),
+        (touched(removal(own, 1), removal(own, 2)), false),
+        (touched(removal(other, 1), removal(other, 2)), true),
         (touched(sessions(other, 1), sessions(other, 2)), true),
         (touched(sessions(own, 1), sessions(other, 2)), true),
         (touched(format!("/{ROOT}"), sessions(own, 2)), true),

@@ -8,6 +8,7 @@ use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMO
 use http::{HeaderMap, HeaderName};
 
 use crate::error::ApiError;
+use crate::extract::entity_tags;
 
 /// The most entity tags in one header.
 const MAX_TAGS: usize = 64;
@@ -90,14 +91,16 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Result<Option<Tag
     let mut hashes = Vec::new();
     let mut seen = 0;
     for value in headers.get_all(name) {
-        let refused = |reason| ApiError::validation(name.as_str(), reason);
-        let value = value.to_str().map_err(|_| refused("must be entity tags, or *"))?;
-        // The tags of this API have no commas in them; parts of others match nothing either.
-        for tag in value.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+        let spelt = if *name == IF_MATCH { "If-Match" } else { "If-None-Match" };
+        let refused = |reason| ApiError::validation(spelt, reason);
+        // What cannot be read is no precondition that holds: a change must not be made as if there were none.
+        let wrong = || refused("must be entity tags, or *");
+        let value = value.to_str().map_err(|_| wrong())?;
+        if value.trim() == "*" {
+            return Ok(Some(Tags::Any));
+        }
+        for tag in entity_tags(value).ok_or_else(wrong)? {
             seen += 1;
-            if tag == "*" {
-                return Ok(Some(Tags::Any));
-            }
             if seen > MAX_TAGS {
                 return Err(refused("has too many entity tags: at most 64 are allowed"));
             }
@@ -145,6 +148,12 @@ mod tests {
         assert_eq!(of(&IF_MATCH, &both), Condition::OneOf(vec![one]), "a weak tag never matches strongly");
         assert_eq!(of(&IF_NONE_MATCH, &both), Condition::NoneOf(vec![one, two]));
         assert_eq!(of(&IF_MATCH, "\"7\""), Condition::OneOf(vec![]), "none of ours matches nothing");
+        for unreadable in ["", "7", "{}", "\"7", ", \"7\""] {
+            for name in [IF_MATCH, IF_NONE_MATCH] {
+                let refused = condition(&headers(&[(name, unreadable)]));
+                assert!(matches!(refused, Err(ApiError::Validation { .. })), "{unreadable}");
+            }
+        }
         let both = headers(&[(IF_MATCH, "*"), (IF_NONE_MATCH, "*")]);
         assert!(matches!(condition(&both), Err(ApiError::Validation { .. })));
     }

@@ -89,10 +89,18 @@ pub(super) struct TreeResponse {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct MoveRequest {
     /// A file or a directory.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(
+        min_length = 1,
+        max_length = 4096,
+        pattern = r"^(?!\.{1,2}(/|$))[^/\\\x00-\x1F\x7F]{1,255}(/(?!\.{1,2}(/|$))[^/\\\x00-\x1F\x7F]{1,255})*$"
+    )]
     from: String,
     /// Its new path, not that of a directory to put it into.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(
+        min_length = 1,
+        max_length = 4096,
+        pattern = r"^(?!\.{1,2}(/|$))[^/\\\x00-\x1F\x7F]{1,255}(/(?!\.{1,2}(/|$))[^/\\\x00-\x1F\x7F]{1,255})*$"
+    )]
     to: String,
     /// Whether files that are there are replaced; they become versions.
     #[serde(default)]

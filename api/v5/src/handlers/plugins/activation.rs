@@ -40,18 +40,19 @@ pub(crate) struct ActivateRequest {
     #[schema(minimum = 1)]
     version: u64,
     /// For the requests of this route alone, by its prefix as configured; else of all routes.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^/[^\x00-\x1F\x7F-\x9F]*$")]
     route: Option<String>,
     /// For this tenant's requests alone. With `scope=operators` only.
     tenant_id: Option<Uuid>,
     /// The root to start, where the module has several.
     #[serde(default)]
-    #[schema(max_length = 256)]
+    #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$")]
     root_id: String,
     /// What the plugin reads as its configuration: a string as it is, any other value as compact JSON. At most 64 KiB.
     #[schema(value_type = Option<Value>)]
     configuration: Option<Value>,
     /// The same as any bytes, in base64; instead of `configuration`.
+    #[schema(format = Byte)]
     configuration_base64: Option<String>,
     #[serde(default)]
     #[schema(inline)]
@@ -75,7 +76,7 @@ pub(crate) struct ActivateRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TargetRequest {
     /// The route it was activated for; else what was activated for all routes.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^/[^\x00-\x1F\x7F-\x9F]*$")]
     route: Option<String>,
     /// The tenant it was activated for. With `scope=operators` only.
     tenant_id: Option<Uuid>,

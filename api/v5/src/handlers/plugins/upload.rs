@@ -44,7 +44,7 @@ pub(crate) struct Module(#[allow(dead_code, reason = "it only describes the body
 #[into_params(parameter_in = Query)]
 pub(crate) struct UploadQuery {
     /// What the uploader says about the version: at most 500 characters.
-    #[param(max_length = 500)]
+    #[param(max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$")]
     note: Option<String>,
 }
 

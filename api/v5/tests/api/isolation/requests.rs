@@ -15,9 +15,15 @@ pub(crate) const FILE: &str = "notes.txt";
 /// Parameters whose schemas do not lead to something that is there, by name.
 pub(crate) const NAMES: &[(&str, &str)] = &[("path", FILE), ("version", "1")];
 /// Parameters that may be left out in general, and not by us.
-const QUERIES: &[(&str, &str)] = &[("deleteTree", "recursive=true")];
+const QUERIES: &[(&str, &str)] = &[
+    ("deleteTree", "recursive=true"),
+    ("deleteFileVersions", "recursive=true"),
+    ("listFileVersions", "recursive=true"),
+];
 /// Bodies the schema alone does not lead to, by operation.
-const BODIES: &[(&str, fn() -> Value)] = &[("moveFiles", || json!({"from": FILE, "to": "moved.txt"}))];
+const BODIES: &[(&str, MakeBody)] = &[("moveFiles", || json!({"from": FILE, "to": "moved.txt"}))];
+/// Makes a body.
+type MakeBody = fn() -> Value;
 /// The least that is something of a media type other than JSON.
 const BYTES: &[(&str, &[u8])] = &[
     ("application/octet-stream", b"text"),
