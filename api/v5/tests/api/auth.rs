@@ -102,7 +102,7 @@ async fn wrong_password_and_unknown_address_answer_the_same() {
         let answer = api.post("/api/v5/auth/login", None, body).await;
         answers.push(answer.refused(401, "INVALID_CREDENTIALS"));
     }
-    let long = "x".repeat(10_000);
+    let long = "x".repeat(5_000);
     let body = json!({"email": format!("{long}@example.com"), "password": long});
     answers.push(api.post("/api/v5/auth/login", None, body).await.refused(401, "INVALID_CREDENTIALS"));
     assert!(answers.iter().all(|message| *message == answers[0]), "{answers:?}");
