@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::present;
-use super::sessions::SessionResponse;
+use super::session_types::SessionResponse;
 use crate::envelope::{Answer, CreatedVersioned, Versioned};
 use crate::error::ApiError;
 use crate::extract::{Caller, Id, IfMatch, New, OptionalJson};
