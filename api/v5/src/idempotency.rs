@@ -4,7 +4,7 @@
 //! [`IdempotencyKey`]; elsewhere it has no meaning. The key is claimed before the handler runs, and the claim decides the
 //! id and the time of the object ([`New`]), so that attempts at once, or one after another that was cut off, all write
 //! the same object, which the store takes as one. The first answer that is final is kept for 24 h; what a repetition may
-//! mend (401, 403, 408, 429 and all failures of the server) is not kept, and neither is an answer above
+//! mend (401, 403, 408, 409, 429 and all failures of the server) is not kept, and neither is an answer above
 //! [`coditect_store::records::MAX_ANSWER_BYTES`]: the repetition then runs again, with the same id.
 
 use std::collections::HashSet;
@@ -183,12 +183,12 @@ async fn keep(
     }
 }
 
-/// Whether the same request will never be answered otherwise.
+/// Whether the same request will never be answered otherwise. A conflict may be: the name or the room it lacks can be free
+/// a moment later.
 fn is_final(status: StatusCode) -> bool {
     let final_failures = [
         StatusCode::BAD_REQUEST,
         StatusCode::NOT_FOUND,
-        StatusCode::CONFLICT,
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StatusCode::UNPROCESSABLE_ENTITY,
     ];

@@ -19,6 +19,7 @@ mod incoming;
 mod metrics;
 mod moved;
 mod openapi;
+mod places;
 mod plugins;
 pub mod rules;
 mod state;

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::places::Places;
 
 /// How many plugins are tried out at a time. Each takes a core and the memory of its module, compiled and not.
 pub const MAX_VALIDATIONS: usize = 2;
+/// How many of them may be of one tenant.
+const VALIDATIONS_PER_TENANT: usize = 1;
 /// How long a plugin may take to be compiled and started. One that takes longer is refused, and holds its place until
 /// the compiler, which nothing can interrupt, is done with it.
 pub const VALIDATION_DEADLINE: Duration = Duration::from_secs(30);
@@ -60,30 +64,31 @@ pub trait PluginValidator: Send + Sync {
     fn validate(&self, trial: PluginTrial) -> BoxFuture<'static, Result<ModuleFacts, PluginRefusal>>;
 }
 
-/// Tries plugins out, [`MAX_VALIDATIONS`] at a time.
+/// Tries plugins out, [`MAX_VALIDATIONS`] at a time, and of each tenant one.
 pub struct PluginTrials {
     validator: Arc<dyn PluginValidator>,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 impl PluginTrials {
     /// Trials on a host.
     pub fn new(validator: Arc<dyn PluginValidator>) -> Self {
-        Self { validator, places: Arc::new(Semaphore::new(MAX_VALIDATIONS)) }
+        Self { validator, places: Places::new(MAX_VALIDATIONS, VALIDATIONS_PER_TENANT) }
     }
 
-    /// Fetches a plugin once there is a place for it, and tries it out. A dropped call gives up on the answer, not on
-    /// the place.
+    /// Waits a while for a place, fetches a tenant's plugin once it has one, and tries it out. A dropped call gives up on
+    /// the answer; a trial that has begun goes on, and keeps its place.
     ///
     /// # Errors
     ///
     /// What `fetch` fails with, and every [`PluginRefusal`].
     pub(crate) async fn run<E: From<PluginRefusal>>(
         &self,
+        tenant: Uuid,
         fetch: impl Future<Output = Result<PluginTrial, E>>,
     ) -> Result<ModuleFacts, E> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PluginRefusal::Busy)?;
-        // Before this nothing of the module is in memory, so that the places bound that too.
+        let place = self.places.take(tenant).await.ok_or(PluginRefusal::Busy)?;
+        // What is fetched is in memory from here on, so that the places bound that too.
         let validating = self.validator.validate(fetch.await?);
         let task = tokio::spawn(async move {
             let outcome = validating.await;
@@ -131,24 +136,38 @@ mod tests {
     async fn a_trial_that_takes_too_long_is_answered_and_keeps_its_place() {
         let done = Arc::new(Notify::new());
         let trials = PluginTrials::new(Arc::new(Slow(Arc::clone(&done))));
-        for _ in 0..MAX_VALIDATIONS {
-            assert!(matches!(trials.run(fetch()).await, Err(PluginRefusal::TooSlow)));
+        for number in 1..=MAX_VALIDATIONS as u128 {
+            let slow = trials.run(Uuid::from_u128(number), fetch()).await;
+            assert!(matches!(slow, Err(PluginRefusal::TooSlow)));
         }
-        assert!(matches!(trials.run(fetch()).await, Err(PluginRefusal::Busy)));
+        assert!(matches!(trials.run(Uuid::nil(), fetch()).await, Err(PluginRefusal::Busy)));
         done.notify_waiters();
-        while trials.places.available_permits() < MAX_VALIDATIONS {
+        while trials.places.free() < MAX_VALIDATIONS {
             tokio::task::yield_now().await;
         }
         done.notify_one();
-        assert!(trials.run(fetch()).await.is_ok());
+        assert!(trials.run(Uuid::nil(), fetch()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_does_not_wait_for_the_answer_does_not_give_the_place_back() {
+        let done = Arc::new(Notify::new());
+        let trials = PluginTrials::new(Arc::new(Slow(Arc::clone(&done))));
+        assert!(trials.run(Uuid::nil(), fetch()).now_or_never().is_none());
+        assert_eq!(trials.places.free(), MAX_VALIDATIONS - 1);
+        done.notify_one();
+        while trials.places.free() < MAX_VALIDATIONS {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
     async fn a_plugin_that_cannot_be_fetched_gives_its_place_back() {
         let trials = PluginTrials::new(Arc::new(Slow(Arc::default())));
         for _ in 0..=MAX_VALIDATIONS {
-            let fetched = trials.run(async { Err::<PluginTrial, _>(PluginRefusal::Failed("lost".into())) });
-            assert!(matches!(fetched.await, Err(PluginRefusal::Failed(_))));
+            let lost = async { Err::<PluginTrial, _>(PluginRefusal::Failed("lost".into())) };
+            let fetched = trials.run(Uuid::nil(), lost).await;
+            assert!(matches!(fetched, Err(PluginRefusal::Failed(_))));
         }
     }
 }

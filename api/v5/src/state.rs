@@ -5,9 +5,9 @@ use std::sync::Arc;
 use coditect_auth::{Clock, Entropy, Families, PasswordHasher, TokenIssuer};
 use coditect_config::{AuthConfig, LimitsConfig};
 use coditect_store::{Accesses, AuditLog, Repositories};
-use tokio::sync::Semaphore;
 
 use crate::metrics::ApiMetrics;
+use crate::places::Places;
 use crate::plugins::PluginTrials;
 use crate::throttle::Throttle;
 use crate::transfers::Transfers;
@@ -48,13 +48,15 @@ pub struct ApiState {
 
 /// How many workspaces one process copies at a time.
 const FORKS_AT_ONCE: usize = 16;
+/// How many of them may be of one tenant.
+const FORKS_PER_TENANT: usize = 4;
 
 /// Places for workspaces that are being copied.
 #[derive(Debug, Clone)]
-pub struct ForkPlaces(pub(crate) Arc<Semaphore>);
+pub struct ForkPlaces(pub(crate) Places);
 
 impl Default for ForkPlaces {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(FORKS_AT_ONCE)))
+        Self(Places::new(FORKS_AT_ONCE, FORKS_PER_TENANT))
     }
 }

@@ -54,6 +54,15 @@ impl Transfers {
         self.begin(tenant, size, MAX_READ_BUFFER_BYTES)
     }
 
+    /// Begins an upload of so many bytes, as far as that is known, all of which are held, and which are no more than
+    /// `most`.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] if too many transfers are under way.
+    pub(crate) fn whole(&self, tenant: Uuid, size: Option<u64>, most: usize) -> Result<Transfer, ApiError> {
+        self.begin(tenant, size, most)
+    }
+
     fn begin(&self, tenant: Uuid, size: Option<u64>, most: usize) -> Result<Transfer, ApiError> {
         let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(most);
         let bytes = size.clamp(LEAST_BYTES, most);

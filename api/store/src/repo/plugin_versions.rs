@@ -41,7 +41,35 @@ pub struct NewPluginVersion {
     pub by: Uuid,
 }
 
+/// What a module would be to a plugin.
+enum Admitted {
+    /// The module of its latest version.
+    Known(Plugin, PluginVersion),
+    /// Its next version; the first one of a plugin that is not there yet.
+    New(Option<Plugin>),
+}
+
 impl Plugins<'_> {
+    /// Whether [`Self::add_version`] would take a module as things are, so that nobody writes one that is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_version`]'s, but that the tenant need not have the module.
+    pub async fn admit(
+        &self,
+        tenant: Uuid,
+        plugin: &str,
+        module: BlobRef,
+        expected: Option<u64>,
+    ) -> Result<(), PluginError> {
+        let scope = &self.context.keys.tenant(tenant);
+        self.context
+            .run(|transaction| async move {
+                admitted(&transaction, scope, plugin, module, expected).await.map(drop)
+            })
+            .await
+    }
+
     /// Adds a version to a plugin at `now` (Unix milliseconds); returns the plugin, the version, and whether it is
     /// new: the very module of the latest version again adds none.
     ///
@@ -61,18 +89,10 @@ impl Plugins<'_> {
         let id = self.context.entropy.uuid();
         self.context
             .once(|transaction| async move {
-                let old: Option<Plugin> = load(&transaction, &plugin_key(scope, &new.plugin)).await?;
-                let current = old.as_ref().map_or(0, |plugin| plugin.version);
-                if expected.is_some_and(|expected| expected != current) {
-                    return Err(UpdateError::VersionMismatch { current }.into());
-                }
-                if let Some(plugin) = &old
-                    && let Some(latest) = version_in(&transaction, scope, &plugin.name, plugin.latest).await?
-                    && latest.sha256 == new.module.hash
-                {
-                    return Ok((plugin.clone(), latest, false));
-                }
-                check_room(&transaction, scope, old.as_ref(), new.module.size).await?;
+                let old = match admitted(&transaction, scope, &new.plugin, new.module, expected).await? {
+                    Admitted::Known(plugin, latest) => return Ok((plugin, latest, false)),
+                    Admitted::New(old) => old,
+                };
                 let number = old.as_ref().map_or(0, |plugin| plugin.latest).saturating_add(1);
                 let version = new.record(id, number, now);
                 replace(&transaction, keys, scope, None, Some(&version)).await?;
@@ -268,6 +288,29 @@ pub(super) async fn all_versions(
         begin.push(0);
     }
     Ok(versions)
+}
+
+/// What a module would be to a plugin, if it may be that.
+async fn admitted(
+    transaction: &Transaction,
+    scope: &TenantScope,
+    plugin: &str,
+    module: BlobRef,
+    expected: Option<u64>,
+) -> Result<Admitted, PluginError> {
+    let old: Option<Plugin> = load(transaction, &plugin_key(scope, plugin)).await?;
+    let current = old.as_ref().map_or(0, |plugin| plugin.version);
+    if expected.is_some_and(|expected| expected != current) {
+        return Err(UpdateError::VersionMismatch { current }.into());
+    }
+    if let Some(plugin) = &old
+        && let Some(latest) = version_in(transaction, scope, &plugin.name, plugin.latest).await?
+        && latest.sha256 == module.hash
+    {
+        return Ok(Admitted::Known(plugin.clone(), latest));
+    }
+    check_room(transaction, scope, old.as_ref(), module.size).await?;
+    Ok(Admitted::New(old))
 }
 
 /// Refuses a version for which there is no room.

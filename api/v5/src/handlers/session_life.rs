@@ -16,6 +16,7 @@ use super::session_types::SessionResponse;
 use crate::envelope::{Answer, CreatedVersioned, Versioned};
 use crate::error::ApiError;
 use crate::extract::{Caller, Id, IfMatch, New, OptionalJson};
+use crate::idempotency::IdempotencyKey;
 use crate::state::ApiState;
 use crate::validate;
 
@@ -49,7 +50,7 @@ pub(crate) struct ForkRequest {
 #[utoipa::path(
     post, path = "/sessions/{id}/fork", tag = "sessions", operation_id = "forkSession",
     security(("bearer" = ["member"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = Uuid, Path), IdempotencyKey),
     request_body = Option<ForkRequest>,
     responses(
         (status = 201, description = "The new workspace", body = Answer<SessionResponse>),
@@ -65,7 +66,7 @@ async fn fork(
     OptionalJson(request): OptionalJson<ForkRequest>,
 ) -> Result<CreatedVersioned<SessionResponse>, ApiError> {
     let name = request.unwrap_or_default().name.as_deref().map(validate::name).transpose()?;
-    let place = Arc::clone(&state.forks.0).try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
+    let place = state.forks.0.take(caller.tenant()).await.ok_or(ApiError::Overloaded)?;
     let fork = Fork { id: new, name, limit: state.limits.workspaces_per_user, now };
     let (tenant, user) = (caller.tenant(), caller.user());
     let begun = state.repositories.sessions().fork(tenant, user, id, &fork).await?;

@@ -166,6 +166,9 @@ pub(super) fn rename(user: &mut User, first: Option<&String>, last: Option<&Stri
 }
 
 /// Adds a member to the caller's tenant. Admins add no owners.
+///
+/// There is no `Idempotency-Key` here: the request and the answer may hold a password, of which nothing is kept. Sent
+/// again, it answers 409 if the member was added.
 #[utoipa::path(
     post, path = "/users", tag = "users", operation_id = "addUser", security(("bearer" = ["admin"])),
     request_body = MemberRequest,

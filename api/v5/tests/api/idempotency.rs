@@ -41,11 +41,18 @@ async fn a_request_sent_again_answers_the_same_and_creates_nothing() {
         }
         assert_eq!(count(&api, &token, path).await, 1 + others, "{path}");
     }
+    let source = ask(&api, &token, SESSIONS, "source", json!({"name": "source"})).await.text("id");
+    let fork = format!("{SESSIONS}/{source}/fork");
+    let first = ask(&api, &token, &fork, "fork", json!({})).await;
+    let again = ask(&api, &token, &fork, "fork", json!({})).await;
+    assert_eq!((again.status.as_u16(), &again.body), (201, &first.body));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(count(&api, &token, SESSIONS).await, 3, "one copy");
     // What has become of the object in the meantime changes no answer.
     let first = ask(&api, &token, SESSIONS, "k", json!({"name": "gone"})).await;
     api.call(Method::DELETE, &format!("{SESSIONS}/{}", first.text("id")), Some(&token), None).await;
     let again = ask(&api, &token, SESSIONS, "k", json!({"name": "gone"})).await;
-    assert_eq!((again.body, count(&api, &token, SESSIONS).await), (first.body, 1));
+    assert_eq!((again.body, count(&api, &token, SESSIONS).await), (first.body, 3));
 }
 
 #[tokio::test]
@@ -68,7 +75,7 @@ async fn a_key_stands_for_one_request_of_one_user() {
 }
 
 #[tokio::test]
-async fn failures_of_the_request_are_final_and_wrong_keys_are_refused() {
+async fn failures_of_the_request_are_final_but_for_conflicts_and_wrong_keys_are_refused() {
     let api = Api::new();
     let token = api.register("ann@example.com").await.text("token");
     let wrong = ask(&api, &token, SESSIONS, "w", json!({"name": ""})).await;
@@ -79,7 +86,8 @@ async fn failures_of_the_request_are_final_and_wrong_keys_are_refused() {
     ask(&api, &token, "/api/v5/agents", "a", json!({"name": "A"})).await.refused(409, "CONFLICT");
     let path = format!("/api/v5/agents/{}", other.text("id"));
     api.call(Method::DELETE, &path, Some(&token), None).await;
-    ask(&api, &token, "/api/v5/agents", "a", json!({"name": "A"})).await.refused(409, "CONFLICT");
+    let free = ask(&api, &token, "/api/v5/agents", "a", json!({"name": "A"})).await;
+    assert_eq!(free.status, 201, "the name is free now: {}", free.body);
 
     let longest = "~".repeat(255);
     assert_eq!(ask(&api, &token, SESSIONS, &longest, json!({"name": "a"})).await.status, 201);

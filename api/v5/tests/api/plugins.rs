@@ -6,9 +6,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use coditect_api::{MAX_VALIDATIONS, ModuleFacts, PluginRefusal, PluginTrial, PluginValidator};
 use coditect_store::Order;
+use coditect_store::blobs::BlobHash;
 use coditect_store::records::Role;
 use futures::future::BoxFuture;
-use futures::stream;
+use futures::stream::{self, FuturesUnordered, StreamExt};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -157,6 +158,8 @@ async fn a_plugin_is_uploaded_read_and_removed() {
     request.extensions_mut().insert(api.admit(&token).await.unwrap());
     let response = api.response(request).await;
     assert_eq!(response.headers()["content-type"], "application/wasm");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(response.headers()["content-disposition"], "attachment");
     assert_eq!(response.headers()["etag"], format!("\"{}\"", first.text("sha256")));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), module("one"));
 
@@ -366,29 +369,74 @@ async fn operators_manage_theirs_apart_from_every_tenants() {
 }
 
 #[tokio::test]
-async fn so_many_are_tried_out_at_a_time_and_no_more() {
+async fn a_tenant_is_tried_out_one_plugin_at_a_time_and_all_of_them_so_many() {
     let api = Arc::new(Api::new());
-    let (token, ..) = owner(&api, "ann@example.com").await;
-    let spawn = |name: String| {
-        let (api, token) = (Arc::clone(&api), token.clone());
-        tokio::spawn(async move { upload(&api, &token, &name, "slow").await })
+    let (ann, ..) = owner(&api, "ann@example.com").await;
+    let (bob, ..) = owner(&api, "bob@example.com").await;
+    let (eve, ..) = owner(&api, "eve@example.com").await;
+    // As often as the server is busy: this machine may be so for longer than it waits.
+    let spawn = |token: &str, name: &'static str, kind: &'static str| {
+        let (api, token) = (Arc::clone(&api), token.to_owned());
+        tokio::spawn(async move {
+            loop {
+                let answer = upload(&api, &token, name, kind).await;
+                if answer.status != 503 {
+                    return answer;
+                }
+            }
+        })
     };
-    let mut slow: Vec<_> = (0..MAX_VALIDATIONS).map(|number| spawn(format!("p{number}"))).collect();
-    api.validator.until(MAX_VALIDATIONS).await;
-    let busy = upload(&api, &token, "q", "one").await;
+    let mut uploads = vec![spawn(&ann, "first", "slow")];
+    api.validator.until(1).await;
+    uploads.push(spawn(&ann, "second", "one"));
+    upload(&api, &bob, "p", "one").await.data();
+    assert_eq!(api.validator.count(), MAX_VALIDATIONS, "another tenant does not wait for this one's");
+    uploads.push(spawn(&bob, "q", "slow"));
+    api.validator.until(3).await;
+    // Some wait for a place, and what is too much is refused before anything is done with the others.
+    let mut waiting: FuturesUnordered<_> = (0..20).map(|_| upload(&api, &eve, "p", "one")).collect();
+    let busy = waiting.next().await.unwrap();
     busy.refused(503, "OVERLOADED");
     assert_eq!(busy.header("retry-after"), "1");
-    // Who does not wait for the answer does not give the place back: the trial goes on.
-    let gone = slow.pop().unwrap();
-    gone.abort();
-    assert!(gone.await.is_err_and(|ended| ended.is_cancelled()));
-    upload(&api, &token, "q", "one").await.refused(503, "OVERLOADED");
-    api.validator.released.add_permits(MAX_VALIDATIONS);
-    for upload in slow {
+    drop(waiting);
+    let tried: Vec<_> = api.validator.trials.lock().unwrap().iter().map(|trial| trial.name.clone()).collect();
+    assert_eq!(tried, ["first", "p", "q"]);
+    uploads.push(spawn(&eve, "last", "one"));
+    api.validator.released.add_permits(2);
+    for upload in uploads {
         upload.await.unwrap().data();
     }
-    while upload(&api, &token, "q", "one").await.status == 503 {
-        tokio::task::yield_now().await;
+}
+
+#[tokio::test]
+async fn uploads_that_stall_have_a_budget() {
+    let api = Api::new();
+    let (ann, ..) = owner(&api, "ann@example.com").await;
+    let (bob, ..) = owner(&api, "bob@example.com").await;
+    let stalled = || {
+        let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from(module("one")))]);
+        let body = Body::from_stream(begun.chain(stream::pending()));
+        send(&api, &ann, Method::POST, "/p/versions", body, &[("content-type", "application/wasm")])
+    };
+    // 64 MiB for a tenant, and 16 MiB for each whose length is not known.
+    let mut uploads: FuturesUnordered<_> = (0..5).map(|_| stalled()).collect();
+    uploads.next().await.unwrap().refused(503, "OVERLOADED");
+    upload(&api, &bob, "p", "one").await.data();
+    drop(uploads);
+    upload(&api, &ann, "p", "one").await.data();
+}
+
+#[tokio::test]
+async fn a_module_that_is_refused_is_not_stored() {
+    let api = Api::new();
+    let (token, tenant, _) = owner(&api, "ann@example.com").await;
+    upload(&api, &token, "p", "bad").await.refused(422, "PLUGIN_REFUSED");
+    let stale = [("content-type", "application/wasm"), ("if-match", "\"9\"")];
+    let stale = send(&api, &token, Method::POST, "/p/versions", Body::from(module("two")), &stale).await;
+    stale.refused(412, "PRECONDITION_FAILED");
+    upload(&api, &token, "p", "one").await.data();
+    for (kind, stored) in [("bad", false), ("two", false), ("one", true)] {
+        let found = api.repositories.blobs().open(tenant, &BlobHash::of(&module(kind))).await.unwrap();
+        assert_eq!(found.is_some(), stored, "{kind}");
     }
-    assert_eq!(get(&api, &token, "/q").await.data()["versions"], 1);
 }

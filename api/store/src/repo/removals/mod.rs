@@ -142,9 +142,14 @@ impl<'a> Removals<'a> {
     }
 
     /// Goes on with every removal at `now` (Unix milliseconds), and ends those that have settled. Returns how many are
-    /// left. Any number of replicas may do this.
+    /// left; one that failed is among them, keeps none of the others from going on, and its error is logged. Any number
+    /// of replicas may do this.
     ///
     /// Cancellation safe.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading which removals there are; [`StoreError::Closed`] as soon as one of them meets it.
     pub async fn run_all(&self, now: i64) -> Result<usize, StoreError> {
         let keys = &self.context.keys;
         let (mut after, mut left): (Option<Key>, usize) = (None, 0);
@@ -163,11 +168,13 @@ impl<'a> Removals<'a> {
             for entry in &page {
                 let (tenant, user): (Uuid, Uuid) = keys.global_unpack(GlobalFamily::Removals, entry)?;
                 let key = key(keys, tenant, Some(user));
-                let at = &key;
-                let found = self.context.run(|transaction| async move { load(&transaction, at).await });
-                if let Some(removal) = found.await? {
-                    self.run(&removal, |_| ()).await?;
-                    left += usize::from(!self.end(&removal, now).await?);
+                match self.go_on(&key, now).await {
+                    Ok(ended) => left += usize::from(!ended),
+                    Err(StoreError::Closed) => return Err(StoreError::Closed),
+                    Err(error) => {
+                        tracing::warn!(%tenant, %user, %error, "a removal failed; it is tried again in its time");
+                        left += 1;
+                    }
                 }
                 after = Some(key);
             }
@@ -175,6 +182,14 @@ impl<'a> Removals<'a> {
                 return Ok(left);
             }
         }
+    }
+
+    /// Goes on with the removal of a mark; returns whether nothing is left to do.
+    async fn go_on(&self, key: &Key, now: i64) -> Result<bool, StoreError> {
+        let found = self.context.run(|transaction| async move { load(&transaction, key).await });
+        let Some(removal) = found.await? else { return Ok(true) };
+        self.run(&removal, |_| ()).await?;
+        self.end(&removal, now).await
     }
 
     /// Takes the mark of a removal away that began long enough ago, and whose run found nothing left.

@@ -21,6 +21,7 @@ checks![
     a_removed_user_leaves_what_is_the_tenants,
     who_is_alone_takes_the_tenant_along,
     what_is_written_late_goes_too,
+    a_removal_that_fails_holds_up_no_other,
 ];
 
 /// What names a tenant anywhere, but for changes.
@@ -213,4 +214,22 @@ async fn what_is_written_late_goes_too(data: Data) {
     assert_eq!(removals.run_all(NOW_MS + SETTLED_AFTER).await.unwrap(), 0);
     assert_eq!(of_tenant(&data, ann.tenant).await, BTreeMap::new());
     assert!(removals.of_tenant(ann.tenant).await.unwrap().is_none());
+}
+
+async fn a_removal_that_fails_holds_up_no_other(data: Data) {
+    let (ann, _) = homes(&data).await;
+    let removals = data.repositories.removals();
+    removals.begin_tenant(By::Operator, ann.tenant, true, NOW_MS).await.unwrap();
+    // Before it in the order of keys.
+    let broken = from_path(&format!("/test/global/removals/{}/{}", Uuid::nil(), Uuid::nil())).unwrap();
+    let damage = data.store.begin();
+    damage.set(broken.clone(), b"no removal".to_vec()).unwrap();
+    damage.commit().await.unwrap();
+    assert_eq!(removals.run_all(NOW_MS + SETTLED_AFTER).await.unwrap(), 1, "the one that failed is left");
+    assert_eq!(of_tenant(&data, ann.tenant).await, BTreeMap::new());
+    let repair = data.store.begin();
+    repair.clear(broken).unwrap();
+    repair.commit().await.unwrap();
+    assert_eq!(removals.run_all(NOW_MS + SETTLED_AFTER).await.unwrap(), 0);
+    data.assert_clean().await;
 }

@@ -68,7 +68,7 @@ pub(super) async fn activate(
     plugins.get(scope.tenant, &name).await?.ok_or(ApiError::NotFound)?;
     let version = plugins.version(scope.tenant, &name, new.version).await?;
     let version = version.ok_or(coditect_store::PluginError::NoVersion(new.version))?;
-    let trial = state.plugins.run(async {
+    let trial = state.plugins.run(scope.tenant, async {
         Ok::<_, ApiError>(PluginTrial {
             name: name.clone(),
             module: upload::read(&state.repositories, scope.tenant, &version.sha256).await?,

@@ -1,18 +1,16 @@
-//! Uploading a version: the module is streamed into the store, where nobody refers to it yet, tried out, and only then
-//! kept as a version. What is refused is collected with other unreferenced contents.
+//! Uploading a version: the module is received into memory, within the budget of transfers, tried out, and only then
+//! written and kept as a version. What is refused leaves nothing in the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use coditect_store::blobs::{BlobError, BlobHash, BlobRef, Upload};
+use coditect_store::blobs::{BlobError, BlobHash, BlobRef};
 use coditect_store::{AuditAction, MAX_MODULE_BYTES, NewPluginVersion, Repositories};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -23,11 +21,15 @@ use super::versions::VersionResponse;
 use crate::envelope::{Answer, CreatedVersioned, Versioned};
 use crate::error::ApiError;
 use crate::extract::{IfMatch, Query};
+use crate::incoming::Incoming;
 use crate::plugins::PluginTrial;
 use crate::state::ApiState;
+use crate::upload::PendingUpload;
 
 /// The media type of modules.
 pub(super) const WASM: &str = "application/wasm";
+/// [`MAX_MODULE_BYTES`], as the length of what is in memory.
+const MAX_BYTES: usize = MAX_MODULE_BYTES as usize;
 /// How long a module may take to arrive.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(120);
 /// What a module of the core binary format begins with: magic number and version (WebAssembly core, 5.5.16).
@@ -86,17 +88,26 @@ pub(super) async fn upload(
         return Err(ApiError::validation("note", rule));
     }
     check_content_type(request.headers())?;
-    let module = receive(&state.repositories, scope.tenant, request.into_body()).await?;
-    let facts = state.plugins.run(async {
-        let bytes = read(&state.repositories, scope.tenant, &module.hash).await?;
-        Ok::<_, ApiError>(PluginTrial {
-            name: name.clone(),
-            module: bytes,
-            root_id: String::new(),
-            configuration: None,
-        })
-    });
-    let facts = facts.await?;
+    let body = Incoming::new(request.into_body());
+    let declared = body.declared();
+    // Nobody waits for a body whose declared length is refused anyway.
+    if declared.is_some_and(|size| size > MAX_MODULE_BYTES) {
+        return Err(ApiError::PayloadTooLarge { limit: MAX_MODULE_BYTES });
+    }
+    let _transfer = state.transfers.whole(scope.tenant, declared, MAX_BYTES)?;
+    let received = tokio::time::timeout(UPLOAD_DEADLINE, receive(body)).await;
+    let module = received.map_err(|_| ApiError::RequestTimeout)??;
+    let plugins = state.repositories.plugins();
+    let content = BlobRef { hash: BlobHash::of(&module), size: module.len() as u64 };
+    plugins.admit(scope.tenant, &name, content, expected).await?;
+    let trial = PluginTrial {
+        name: name.clone(),
+        module: module.clone(),
+        root_id: String::new(),
+        configuration: None,
+    };
+    let facts = state.plugins.run(scope.tenant, async { Ok::<_, ApiError>(trial) }).await?;
+    let module = write(&state, scope.tenant, &module).await?;
     let new = NewPluginVersion {
         tenant: scope.tenant,
         plugin: name.clone(),
@@ -107,7 +118,7 @@ pub(super) async fn upload(
         by: scope.caller.user(),
     };
     let now = state.clock.now_millis();
-    let (plugin, version, is_new) = state.repositories.plugins().add_version(&new, expected, now).await?;
+    let (plugin, version, is_new) = plugins.add_version(&new, expected, now).await?;
     if !is_new {
         return Ok(Versioned(plugin.version, VersionResponse::try_from(version)?).into_response());
     }
@@ -122,42 +133,37 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if essence.eq_ignore_ascii_case(WASM) { Ok(()) } else { Err(ApiError::UnsupportedMediaType(WASM)) }
 }
 
-/// Streams a module into the store. What does not begin as a module does is not taken to its end.
-async fn receive(repositories: &Repositories, tenant: Uuid, body: Body) -> Result<BlobRef, ApiError> {
-    // Nobody waits for a body whose declared length is refused anyway.
-    if body.size_hint().lower() > MAX_MODULE_BYTES {
-        return Err(ApiError::PayloadTooLarge { limit: MAX_MODULE_BYTES });
-    }
-    let mut upload = repositories.blobs().with_limit(MAX_MODULE_BYTES).upload(tenant);
-    let received = match tokio::time::timeout(UPLOAD_DEADLINE, take(&mut upload, body)).await {
-        Ok(received) => received,
-        Err(_) => Err(ApiError::RequestTimeout),
-    };
-    match received {
-        Ok(()) => Ok(upload.finish().await?),
-        Err(refused) => {
-            // If this fails too, what was written is collected an hour later.
-            if let Err(error) = upload.abort().await {
-                tracing::debug!(%error, "an upload that was refused is left to the collector");
-            }
-            Err(refused)
+/// Receives a module. What does not begin as a module does is not taken to its end.
+async fn receive(mut body: Incoming) -> Result<Bytes, ApiError> {
+    let mut module = Vec::new();
+    while let Some(bytes) = body.next().await? {
+        if bytes.len() > MAX_BYTES - module.len() {
+            return Err(ApiError::PayloadTooLarge { limit: MAX_MODULE_BYTES });
         }
+        grow(&mut module, bytes.len());
+        module.extend_from_slice(&bytes);
+        if !module.iter().zip(PREAMBLE).all(|(is, expected)| is == expected) {
+            return Err(not_wasm());
+        }
+    }
+    if module.len() < PREAMBLE.len() { Err(not_wasm()) } else { Ok(module.into()) }
+}
+
+/// Makes room for more bytes, twice as much as there was each time and never more than the largest module takes, so that
+/// little memory is taken for what has not come yet.
+fn grow(module: &mut Vec<u8>, more: usize) {
+    let needed = module.len().saturating_add(more);
+    if needed > module.capacity() {
+        let room = module.capacity().saturating_mul(2).min(MAX_BYTES).max(needed);
+        module.reserve_exact(room - module.len());
     }
 }
 
-async fn take(upload: &mut Upload, mut body: Body) -> Result<(), ApiError> {
-    let mut beginning = Vec::with_capacity(PREAMBLE.len());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::UnreadableBody)?;
-        let Ok(bytes) = frame.into_data() else { continue };
-        let missing = PREAMBLE.len() - beginning.len();
-        beginning.extend(bytes.iter().take(missing));
-        if !PREAMBLE.starts_with(&beginning) {
-            return Err(not_wasm());
-        }
-        upload.write(&bytes).await?;
-    }
-    if beginning.len() < PREAMBLE.len() { Err(not_wasm()) } else { Ok(()) }
+/// Writes a module that passed as a blob, for a version to refer to.
+async fn write(state: &ApiState, tenant: Uuid, module: &[u8]) -> Result<BlobRef, ApiError> {
+    let mut upload = PendingUpload::begin(state, tenant);
+    upload.write(module).await?;
+    Ok(upload.complete()?.finish().await?)
 }
 
 fn not_wasm() -> ApiError {

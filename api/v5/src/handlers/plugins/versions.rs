@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use coditect_store::AuditAction;
 use coditect_store::records::PluginVersion;
 use futures::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -137,14 +137,18 @@ pub(super) async fn module(
     VersionPath(name, number): VersionPath,
 ) -> Result<Response, ApiError> {
     let version = find(&state, &scope, &name, number).await?;
+    let transfer = state.transfers.download(scope.tenant, Some(version.size))?;
     let reader = state.repositories.plugins().module(scope.tenant, &version).await?;
     let headers = [
         (CONTENT_TYPE, WASM.to_owned()),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (CONTENT_DISPOSITION, "attachment".to_owned()),
         (CONTENT_LENGTH, reader.size().to_string()),
         (ETAG, format!("\"{}\"", version.sha256)),
     ];
-    let chunks = stream::try_unfold(reader, async |mut reader| {
-        Ok::<_, coditect_store::blobs::BlobError>(reader.next_chunk().await?.map(|chunk| (chunk, reader)))
+    let chunks = stream::try_unfold((reader, transfer), async |(mut reader, transfer)| {
+        let chunk = reader.next_chunk().await?;
+        Ok::<_, coditect_store::blobs::BlobError>(chunk.map(|chunk| (chunk, (reader, transfer))))
     });
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
