@@ -872,7 +872,11 @@ export interface paths {
         /** Lists the members of the caller's tenant. */
         get: operations["listUsers"];
         put?: never;
-        /** Adds a member to the caller's tenant. Admins add no owners. */
+        /**
+         * Adds a member to the caller's tenant. Admins add no owners.
+         * @description There is no `Idempotency-Key` here: the request and the answer may hold a password, of which nothing is kept. Sent
+         *     again, it answers 409 if the member was added.
+         */
         post: operations["addUser"];
         delete?: never;
         options?: never;
@@ -6893,6 +6897,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
+            /** @description The workspace is still being copied */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
             /** @description A field is wrong; the message names it and says what it must be. */
             422: {
                 headers: {
@@ -7319,6 +7332,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
+            /** @description The workspace is still being copied */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
             /** @description It is not the one in `If-Match` */
             412: {
                 headers: {
@@ -7426,6 +7448,15 @@ export interface operations {
             };
             /** @description There is no such object for this caller. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description It is not the one in `If-Match` */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7628,7 +7659,10 @@ export interface operations {
     forkSession: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same key with the same request within 24 h creates nothing again, and answers the same with `Idempotency-Replayed: true`; with another request it answers 422. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -7755,6 +7789,15 @@ export interface operations {
                 headers: {
                     /** @description When to try again, in seconds. */
                     "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The tenant's quota is exceeded; the copy is removed */
+            507: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {
@@ -8982,6 +9025,15 @@ export interface operations {
             };
             /** @description There is no such object for this caller. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The workspace is still being copied */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10511,6 +10563,15 @@ export interface operations {
             };
             /** @description The body did not arrive in time. */
             408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The account has changed meanwhile */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
