@@ -391,6 +391,7 @@ mod tests {
         r.tell(Change::TenantSuspended { tenant: TENANT }).await;
         let ended = timeout(Duration::from_secs(1), before.ended()).await;
         assert_eq!(ended.expect("it did not end within 1 s"), FamilyEnd::Suspended);
+        assert_eq!(r.told.recv().await, Some((TENANT, None)), "its terminals end");
         r.tell(Change::TenantResumed { tenant: TENANT }).await;
         r.tell(Change::UserRemoved { tenant: TENANT, user: USER }).await;
         assert_eq!(r.told.recv().await, Some((TENANT, Some(USER))));

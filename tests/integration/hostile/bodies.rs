@@ -35,7 +35,7 @@ async fn what_is_no_json_is_refused() {
         ("invalid UTF-8", b"{\"email\":\"\xff\xfe\"}".to_vec(), (400, "INVALID_JSON")),
         ("overlong UTF-8", b"{\"email\":\"\xc0\xaf\"}".to_vec(), (400, "INVALID_JSON")),
         ("half a surrogate pair", format!(r#"{{"email":"\ud800",{account}}}"#).into(), (400, "INVALID_JSON")),
-        ("200 000 brackets", vec![b'['; 200_000], (400, "INVALID_JSON")),
+        ("10 000 brackets", vec![b'['; 10_000], (400, "INVALID_JSON")),
         ("100 000 braces", br#"{"email":"#.repeat(100_000), (422, "VALIDATION_FAILED")),
         (
             "brackets in a field",
