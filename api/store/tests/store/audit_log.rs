@@ -232,6 +232,7 @@ async fn a_failed_batch_is_told_to_those_who_wait_and_leaves_a_gap_for_the_other
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn replicas_on_one_failing_store_keep_one_chain_and_lose_nothing() {
     const EVENTS: u64 = 60;
+    let (mut injected, mut runs) = (0, 0);
     for seed in seeds(6) {
         let dir = tempfile::tempdir().unwrap();
         let backend = open(dir.path());
@@ -247,13 +248,12 @@ async fn replicas_on_one_failing_store_keep_one_chain_and_lose_nothing() {
             (tenant, n, replica.log.record(event(tenant, n)).await)
         }));
         let recorded = tokio::time::timeout(3 * DEADLINE, recorded).await.expect("no record waits for ever");
-        let mut injected = 0;
         for replica in replicas {
             replica.faults.stop().await;
             injected += replica.faults.injected();
             assert_eq!(replica.end().await, 0, "{context}");
         }
-        assert!(injected > 0, "something went wrong; {context}");
+        runs += 1;
         let report = verified(&backend).await;
         assert!(report.is_clean(), "{:#?}; {context}", report.problems);
         let mut found: HashMap<Uuid, Vec<u64>> = HashMap::new();
@@ -276,4 +276,6 @@ async fn replicas_on_one_failing_store_keep_one_chain_and_lose_nothing() {
             }
         }
     }
+    // A few commits may all be fine; those of all seeds are not.
+    assert!(injected > 0 || runs == 1, "nothing went wrong");
 }
