@@ -34,6 +34,9 @@ key_file = "DIRECTORY/signing.key"
 per_account_per_minute = 0
 per_address_per_minute = 0
 
+[limits]
+workspaces_per_user = 1000
+
 [auth.password]
 workers = 1
 queue = 64

@@ -1,6 +1,6 @@
 //! The API's bench: the release edge on one core, this program on another, over loopback.
 //!
-//! `cargo build --release && cargo run -p coditect-tests --example api_bench` takes about two minutes and prints a
+//! `cargo build --release && cargo run --release -p coditect-tests --example api_bench` takes about a minute and prints a
 //! table, which also goes to `target/bench/api.txt`. Requests at a rate are sent when they are due, whether or not
 //! earlier ones were answered, and their time counts from then: a stall is not hidden by a client that waits.
 
