@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use coditect_store::records::{AuditObject, FIRST_VERSION, Session, SessionStatus};
-use coditect_store::{AuditAction, AuditEvent, SessionFilter, TimeCursor};
+use coditect_store::records::{FIRST_VERSION, Session, SessionStatus};
+use coditect_store::{AuditAction, SessionFilter, TimeCursor};
 use http::HeaderMap;
-use serde_json::Map;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -17,6 +16,7 @@ use crate::error::ApiError;
 use crate::extract::{Caller, Cursor, Id, IfMatch, Json, New, PageQuery, Query, client};
 use crate::idempotency::IdempotencyKey;
 use crate::state::ApiState;
+use crate::trail::Deed;
 use crate::validate;
 
 /// The operations of this resource.
@@ -175,15 +175,8 @@ async fn delete(
     state.repositories.sessions().delete_expected(caller.tenant(), caller.user(), id, version).await?;
     // Afterwards: an entry about a removal that failed would be wrong, and a client that is told of a failure here asks
     // again, finds the workspace gone, and knows.
-    let event = AuditEvent {
-        tenant: caller.tenant(),
-        actor: Some(caller.user()),
-        action: AuditAction::SessionDelete,
-        object: AuditObject { kind: "session".into(), id: id.to_string() },
-        address: client(&headers).address,
-        details: Map::new(),
-    };
-    state.audit.record(event).await?;
+    let client = client(&headers);
+    Deed::by(&caller.0.claims, &client).record(&state, AuditAction::SessionDelete, "session", id).await?;
     Ok(Data(Empty {}))
 }
 
