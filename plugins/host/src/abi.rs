@@ -56,13 +56,19 @@ pub enum Status {
     NotFound = 1,
     /// An argument out of its range, or a call that this callback may not make.
     BadArgument = 2,
+    /// The property exists and has no form that could be given.
+    SerializationFailure = 3,
+    /// Bytes of the guest are not what they should be.
+    ParseFailure = 4,
     /// A pointer or length outside the guest's memory, or the guest's allocator gave none.
     InvalidMemoryAccess = 6,
+    /// The queue has no message.
+    Empty = 7,
     /// The shared-data version given is not the current one.
     CasMismatch = 8,
     /// A host limit that is not a budget was reached.
     InternalFailure = 10,
-    /// This host does not do that (yet). The list is in the crate's documentation.
+    /// This host does not do that. The list is in the crate's documentation.
     Unimplemented = 12,
 }
 
@@ -104,21 +110,88 @@ impl LogLevel {
 pub enum Action {
     /// Go on.
     Continue,
-    /// Hold the stream. See [`Outcome`](crate::Outcome) for what that means today.
+    /// Hold the stream until something resumes it: `proxy_continue_stream`, a local response, a later callback.
     Pause,
 }
 
-/// `proxy_map_type_t`, as far as this host has such maps. The other six exist only as numbers.
+/// The two halves of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the upstream.
+    Request,
+    /// From the upstream to the client.
+    Response,
+}
+
+impl Direction {
+    /// Its map of headers.
+    #[must_use]
+    pub fn headers(self) -> HeaderMap {
+        match self {
+            Self::Request => HeaderMap::Request,
+            Self::Response => HeaderMap::Response,
+        }
+    }
+
+    /// Its map of trailers.
+    #[must_use]
+    pub fn trailers(self) -> HeaderMap {
+        match self {
+            Self::Request => HeaderMap::RequestTrailers,
+            Self::Response => HeaderMap::ResponseTrailers,
+        }
+    }
+}
+
+/// `proxy_map_type_t`, as far as the maps are an exchange's. Those of calls out are the host's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HeaderMap {
     /// `HTTP_REQUEST_HEADERS` (0).
     Request,
+    /// `HTTP_REQUEST_TRAILERS` (1).
+    RequestTrailers,
     /// `HTTP_RESPONSE_HEADERS` (2).
     Response,
+    /// `HTTP_RESPONSE_TRAILERS` (3).
+    ResponseTrailers,
 }
 
-/// The largest `proxy_map_type_t`.
-pub(crate) const MAX_MAP_TYPE: u32 = 7;
+impl HeaderMap {
+    /// Whose half of the exchange it is.
+    #[must_use]
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Request | Self::RequestTrailers => Direction::Request,
+            Self::Response | Self::ResponseTrailers => Direction::Response,
+        }
+    }
+}
+
+/// `proxy_map_type_t`: all maps a guest can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MapType {
+    Exchange(HeaderMap),
+    GrpcInitialMetadata,
+    GrpcTrailingMetadata,
+    CallHeaders,
+    CallTrailers,
+}
+
+impl MapType {
+    pub(crate) fn from_raw(raw: u32) -> Result<Self, Status> {
+        Ok(match raw {
+            0 => Self::Exchange(HeaderMap::Request),
+            1 => Self::Exchange(HeaderMap::RequestTrailers),
+            2 => Self::Exchange(HeaderMap::Response),
+            3 => Self::Exchange(HeaderMap::ResponseTrailers),
+            4 => Self::GrpcInitialMetadata,
+            5 => Self::GrpcTrailingMetadata,
+            6 => Self::CallHeaders,
+            7 => Self::CallTrailers,
+            _ => return Err(Status::BadArgument),
+        })
+    }
+}
 
 /// `proxy_buffer_type_t`.
 pub(crate) mod buffer {
@@ -133,8 +206,13 @@ pub(crate) mod buffer {
     pub(crate) const FOREIGN_FUNCTION_ARGUMENTS: u32 = 8;
 }
 
-/// The largest `proxy_stream_type_t`.
-pub(crate) const MAX_STREAM_TYPE: u32 = 3;
+/// `proxy_stream_type_t`.
+pub(crate) mod stream_type {
+    pub(crate) const HTTP_REQUEST: u32 = 0;
+    pub(crate) const HTTP_RESPONSE: u32 = 1;
+    pub(crate) const DOWNSTREAM: u32 = 2;
+    pub(crate) const UPSTREAM: u32 = 3;
+}
 
 /// `proxy_metric_type_t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

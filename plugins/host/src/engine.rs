@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -14,6 +15,8 @@ use crate::limits::{EngineSettings, Limits, MAX_TABLE_ELEMENTS};
 use crate::module::{CompiledModule, Linkers};
 use crate::plugin::{Plugin, PluginConfig};
 use crate::pool::Pool;
+use crate::queues::QueueRegistry;
+use crate::schedule::Schedule;
 use crate::shared_data::SharedDataRegistry;
 use crate::ticker::{Ticker, Ticking};
 
@@ -35,6 +38,8 @@ pub(crate) struct EngineInner {
     settings: EngineSettings,
     capacity: Arc<Capacity>,
     pub(crate) shared_data: SharedDataRegistry,
+    pub(crate) queues: QueueRegistry,
+    pub(crate) schedule: Arc<Schedule>,
     modules: Mutex<HashMap<[u8; 32], Weak<CompiledModule>>>,
     pools: Mutex<Vec<Weak<Pool>>>,
     /// Grows with each use of an instance: the order of "least recently used".
@@ -61,6 +66,8 @@ impl Engine {
             environment,
             capacity: Capacity::new(settings.max_instances),
             shared_data: SharedDataRegistry::new(settings.shared_data_bytes),
+            queues: QueueRegistry::default(),
+            schedule: Arc::default(),
             modules: Mutex::default(),
             pools: Mutex::default(),
             uses: AtomicU64::new(0),
@@ -107,6 +114,20 @@ impl Engine {
             return Err(LoadReason::Limit { name: "instances_per_tenant", actual: 0, allowed });
         }
         Ok(())
+    }
+
+    /// Runs what root contexts are due, by the environment's monotonic clock: ticks, queue notifications, failed calls,
+    /// the end of those that wanted time to finish. Each is a callback on this thread, bounded by its CPU budget. Gives
+    /// the time until the next, `None` where nothing is planned.
+    ///
+    /// The embedder drives an engine by calling this in a loop, waiting that long or until [`woken`](Self::woken).
+    pub fn run_due(&self) -> Option<Duration> {
+        self.inner.schedule.run(self.inner.environment.monotonic_nanoseconds())
+    }
+
+    /// Resolves when something was planned that [`run_due`](Self::run_due) did not know of. Cancellation safe.
+    pub async fn woken(&self) {
+        self.inner.schedule.woken().await;
     }
 
     /// Instances alive now, over all plugins.

@@ -146,6 +146,14 @@ pub enum StreamError {
         /// The plugin.
         plugin: Arc<str>,
     },
+    /// The stream holds back more of a body than [`Limits::body_bytes`](crate::Limits::body_bytes).
+    #[error("plugin `{plugin}` holds back more than {limit} bytes of a body")]
+    BodyTooLarge {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// No instance could be made for this stream.
     #[error("plugin `{plugin}` has no instance for this stream: {reason}")]
     Start {

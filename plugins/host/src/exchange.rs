@@ -1,14 +1,21 @@
 //! What the embedder gives a callback: the request and response at hand, and the world outside.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
 
 use crate::abi::{Action, HeaderMap, LogLevel};
+use crate::calls::{CallRefused, CallSource, GrpcCall, GrpcEvents, GrpcHandle, HttpCall, HttpReply};
 
-/// One HTTP request and its response, as the embedder holds them while a callback runs.
+/// An exchange as the embedder and the host share it for the life of a request. The host locks it for the length of
+/// one host call; the embedder must not hold the lock while it calls a method of a stream or chain.
+pub type SharedExchange = Arc<Mutex<dyn Exchange>>;
+
+/// One HTTP request and its response, as the embedder holds them.
 ///
-/// The embedder lends it to each call of a [`StreamContext`](crate::StreamContext); it is used on the calling thread
-/// only, and only until that call returns, so it may borrow the embedder's own request. The host asks for the maps
-/// only in the callbacks where Envoy allows them (see the crate's documentation).
+/// The host asks for the maps only in the callbacks where Envoy allows them (see the crate's documentation), and while
+/// a plugin holds the message they belong to.
 ///
 /// # Headers
 ///
@@ -23,7 +30,7 @@ use crate::abi::{Action, HeaderMap, LogLevel};
 ///
 /// A refused write is [`Refused`]: the guest is answered `BAD_ARGUMENT`, and nothing is changed. Use it for headers
 /// that are not a plugin's to write, such as the edge's identity headers.
-pub trait Exchange {
+pub trait Exchange: Send {
     /// The request's id for logs and trap reports.
     fn request_id(&self) -> &str;
 
@@ -69,6 +76,9 @@ pub trait Exchange {
     /// # Errors
     /// Refused: it is read-only, or there are too many.
     fn set_property(&mut self, path: &[&[u8]], value: &[u8]) -> Result<(), Refused>;
+
+    /// A copy, for a plugin that runs as a shadow: what it writes there nobody else sees.
+    fn fork(&self) -> SharedExchange;
 }
 
 /// The embedder does not allow that write.
@@ -79,13 +89,14 @@ pub struct Refused;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Outcome {
-    /// What the guest returned. [`Action::Pause`] whenever there is a local response.
-    ///
-    /// Nothing can resume a paused stream yet (no ticks, no calls out), so a `Pause` without a local response is a
-    /// stream that can only end: the embedder answers it as it answers a trap of this plugin.
+    /// What the guest returned; [`Action::Pause`] whenever there is a local response or the stream was closed.
     pub action: Action,
     /// The response the guest wants sent instead. It passes through the plugin's own response callbacks too.
     pub local_response: Option<LocalResponse>,
+    /// Whether the guest closed the stream: no response, the connection is broken off.
+    pub closed: bool,
+    /// After a body callback that goes on, or when a held one is released: what is to be forwarded.
+    pub body: Bytes,
 }
 
 /// A response made by a guest (`proxy_send_local_response`).
@@ -116,7 +127,42 @@ pub trait Environment: Send + Sync {
 
     /// Takes one log record that passed the plugin's log level. [`log_to_tracing`] is the usual implementation.
     fn log(&self, record: &LogRecord<'_>);
+
+    /// Begins an HTTP call of a guest (`proxy_http_call`) and returns at once; `reply` gets the answer later, from
+    /// another stack: the guest that asked is still running. The upstream is one the plugin may call.
+    ///
+    /// # Errors
+    /// There is no such upstream, or no room for another call.
+    fn http_call(&self, source: &CallSource, call: HttpCall, reply: HttpReply) -> Result<(), CallRefused> {
+        drop((source, call, reply));
+        Err(CallRefused::UnknownUpstream)
+    }
+
+    /// Begins a gRPC call (`proxy_grpc_call`, `proxy_grpc_stream`) and returns at once; as [`http_call`](Self::http_call).
+    ///
+    /// # Errors
+    /// There is no such upstream, or no room for another call.
+    fn grpc_call(
+        &self,
+        source: &CallSource,
+        call: GrpcCall,
+        events: GrpcEvents,
+    ) -> Result<Box<dyn GrpcHandle>, CallRefused> {
+        drop((source, call, events));
+        Err(CallRefused::UnknownUpstream)
+    }
+
+    /// A foreign function (`proxy_call_foreign_function`): `None` where there is none of that name, which the guest
+    /// is answered as `NOT_FOUND`.
+    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Option<Result<Vec<u8>, ForeignError>> {
+        let _: (&str, &[u8]) = (name, arguments);
+        None
+    }
 }
+
+/// A foreign function was called with what it does not take; the guest is answered `BAD_ARGUMENT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignError;
 
 /// One line from a guest.
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,7 @@ fn is_pseudo(map: HeaderMap, name: &[u8]) -> bool {
     match map {
         HeaderMap::Request => matches!(name, b":authority" | b":path" | b":method" | b":scheme"),
         HeaderMap::Response => name == b":status",
+        HeaderMap::RequestTrailers | HeaderMap::ResponseTrailers => false,
     }
 }
 

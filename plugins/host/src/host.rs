@@ -4,14 +4,19 @@
 //! ends the guest where a budget or the ABI itself is broken.
 
 mod buffers;
+mod calls;
 mod contexts;
+mod foreign;
+mod grpc;
 mod headers;
 mod log;
 mod metrics;
 mod properties;
+mod queues;
 mod response;
 mod shared;
-mod unimplemented;
+mod streams;
+mod tick;
 mod wasi;
 
 use wasmtime::{Engine, Linker};
@@ -19,6 +24,7 @@ use wasmtime::{Engine, Linker};
 use crate::abi::{AbiVersion, Status};
 use crate::error::TrapCause;
 use crate::state::{Answer, Caller, Fault, HostState, Place};
+use crate::trace::TraceEvent;
 
 /// The module name of Proxy-Wasm's own imports.
 const ENV: &str = "env";
@@ -75,25 +81,47 @@ macro_rules! export {
             move |mut caller: $crate::state::Caller<'_>, $($arg: $type),*| -> wasmtime::Result<u32> {
                 let answer = $crate::host::check_place(&caller, $name, $allowed)
                     .and_then(|()| $function(&mut caller, $($arg),*));
-                $crate::host::settle(&mut caller, answer)
+                let settled = $crate::host::settle(&mut caller, answer);
+                if caller.data().scope.plugin.tracer.is_some() {
+                    // As the guest gave them: two's complement, and nothing above 32 bits for an i32.
+                    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::cast_lossless)]
+                    let arguments: &[u64] = &[$($arg as u64),*];
+                    $crate::host::traced(&mut caller, $name, arguments, settled.as_ref().ok().copied());
+                }
+                settled
             },
         )?
     };
 }
 use export;
 
+/// Tells the plugin's tracer of a host call.
+fn traced(caller: &mut Caller<'_>, name: &'static str, arguments: &[u64], status: Option<u32>) {
+    let Some(tracer) = caller.data().scope.plugin.tracer.clone() else { return };
+    let memory = match crate::memory::split(caller) {
+        Ok((memory, _)) => &*memory,
+        Err(_) => &[],
+    };
+    tracer.event(&TraceEvent::HostCall { name, arguments, status, memory });
+}
+
 /// A linker with every host function of `version`.
 pub(crate) fn linker(engine: &Engine, version: AbiVersion) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     log::link(&mut linker, version)?;
     contexts::link(&mut linker)?;
+    streams::link(&mut linker, version)?;
     headers::link(&mut linker)?;
     buffers::link(&mut linker, version)?;
     properties::link(&mut linker)?;
     response::link(&mut linker)?;
     shared::link(&mut linker)?;
     metrics::link(&mut linker)?;
-    unimplemented::link(&mut linker, version)?;
+    queues::link(&mut linker)?;
+    tick::link(&mut linker)?;
+    calls::link(&mut linker)?;
+    grpc::link(&mut linker)?;
+    foreign::link(&mut linker)?;
     wasi::link(&mut linker)?;
     Ok(linker)
 }

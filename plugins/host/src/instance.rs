@@ -8,17 +8,21 @@ use wasmtime::{
     PoolConcurrencyLimitError, Store, TypedFunc, UpdateDeadline, WasmBacktrace, WasmParams, WasmResults,
 };
 
-use crate::abi::Action;
-use crate::callbacks::{Callbacks, OnHeaders};
+use crate::abi::Direction;
+use crate::callbacks::{Callbacks, OnHeaders, OnMessage};
 use crate::capacity::Place as PoolPlace;
 use crate::error::{StartError, Trap, TrapCause};
-use crate::exchange::{Exchange, LocalResponse};
+use crate::exchange::{Outcome, SharedExchange};
 use crate::limits::MAX_BACKTRACE_BYTES;
+use crate::mailbox::Mailbox;
 use crate::module::CompiledModule;
 use crate::scope::{Counters, Scope};
-use crate::slot;
 use crate::state::{Call, HostState, Phase, Place, ROOT_CONTEXT};
+use crate::stream::{Bell, Part, StreamState};
 use crate::ticker::Ticking;
+use crate::trace::TraceEvent;
+
+mod events;
 
 /// A started and configured guest. Callbacks on it are one at a time.
 pub(crate) struct Instance {
@@ -36,25 +40,14 @@ struct Guest {
     ticking: Ticking,
 }
 
-/// What a header callback did.
-pub(crate) struct HeadersResult {
-    pub(crate) action: Action,
-    pub(crate) local_response: Option<LocalResponse>,
-}
-
-/// The arguments of a header callback.
-pub(crate) struct HeadersCall {
-    pub(crate) phase: Phase,
-    pub(crate) context: u32,
-    pub(crate) count: u32,
-    pub(crate) end_of_stream: bool,
-    /// Whether this stream has not sent its local response yet.
-    pub(crate) may_respond: bool,
-}
-
 /// A store for this scope's guests: limits, budget checks, and nothing running yet.
-pub(crate) fn store(engine: &wasmtime::Engine, scope: Arc<Scope>, ticking: &Ticking) -> Store<HostState> {
-    let mut store = Store::new(engine, HostState::new(scope));
+pub(crate) fn store(
+    engine: &wasmtime::Engine,
+    scope: Arc<Scope>,
+    mailbox: Arc<Mailbox>,
+    ticking: &Ticking,
+) -> Store<HostState> {
+    let mut store = Store::new(engine, HostState::new(scope, mailbox));
     store.limiter(|state| state);
     let ticking = ticking.clone();
     store.epoch_deadline_callback(move |mut context| {
@@ -119,18 +112,12 @@ impl Instance {
     fn start_root(&mut self, budget: Duration) -> Result<(), StartError> {
         let call = |phase| Call::new(phase, ROOT_CONTEXT, budget);
         if let Some(create) = &self.callbacks.context_create {
-            self.guest.call(
-                "proxy_on_context_create",
-                call(Phase::RootCreate),
-                None,
-                create,
-                (ROOT_CONTEXT, 0),
-            )?;
+            self.guest.call("proxy_on_context_create", call(Phase::RootCreate), create, (ROOT_CONTEXT, 0))?;
         }
         let plugin = Arc::clone(&self.guest.store.data().scope.plugin);
         if let Some(start) = &self.callbacks.vm_start {
             let arguments = (ROOT_CONTEXT, size(&plugin.vm_configuration));
-            if self.guest.call("proxy_on_vm_start", call(Phase::VmStart), None, start, arguments)? == 0 {
+            if self.guest.call("proxy_on_vm_start", call(Phase::VmStart), start, arguments)? == 0 {
                 return Err(StartError::Refused { function: "proxy_on_vm_start" });
             }
         }
@@ -143,22 +130,27 @@ impl Instance {
         if let Some(configure) = &self.callbacks.configure {
             let call = Call::new(Phase::Configure, ROOT_CONTEXT, plugin.limits.start_cpu);
             let arguments = (ROOT_CONTEXT, size(&plugin.configuration));
-            if self.guest.call("proxy_on_configure", call, None, configure, arguments)? == 0 {
+            if self.guest.call("proxy_on_configure", call, configure, arguments)? == 0 {
                 return Err(StartError::Refused { function: "proxy_on_configure" });
             }
         }
         Ok(())
     }
 
-    /// Creates a stream context and returns its id.
-    pub(crate) fn create_stream(&mut self, exchange: &mut dyn Exchange) -> Result<u32, Box<Trap>> {
+    /// Creates a stream context.
+    pub(crate) fn create_stream(
+        &mut self,
+        exchange: SharedExchange,
+        bell: &Arc<Bell>,
+    ) -> Result<Arc<StreamState>, Box<Trap>> {
         let id = self.free_context();
-        self.guest.store.data_mut().contexts.insert(id);
+        let stream = StreamState::new(id, exchange, Arc::clone(bell));
+        self.guest.store.data_mut().streams.insert(id, Arc::clone(&stream));
         if let Some(create) = &self.callbacks.context_create {
-            let call = self.guest.stream_call(Phase::StreamCreate, id);
-            self.guest.call("proxy_on_context_create", call, Some(exchange), create, (id, ROOT_CONTEXT))?;
+            let call = self.guest.callback(Phase::StreamCreate, id).on(&stream);
+            self.guest.call("proxy_on_context_create", call, create, (id, ROOT_CONTEXT))?;
         }
-        Ok(id)
+        Ok(stream)
     }
 
     /// The next id that no open context has.
@@ -166,76 +158,142 @@ impl Instance {
         loop {
             let id = self.next_context;
             self.next_context = id.checked_add(1).unwrap_or(ROOT_CONTEXT + 1);
-            if !self.guest.store.data().knows_context(id) {
+            if id > ROOT_CONTEXT && !self.guest.store.data().streams.contains_key(&id) {
                 return id;
             }
         }
     }
 
-    /// Runs a header callback; a module without it lets everything pass.
-    pub(crate) fn headers(
+    /// Runs a header callback.
+    pub(crate) fn on_headers(
         &mut self,
-        on: &HeadersCall,
-        exchange: &mut dyn Exchange,
-    ) -> Result<HeadersResult, Box<Trap>> {
-        let (callback, function) = match on.phase {
-            Phase::ResponseHeaders => (&self.callbacks.response_headers, "proxy_on_response_headers"),
-            _ => (&self.callbacks.request_headers, "proxy_on_request_headers"),
-        };
-        let mut call = self.guest.stream_call(on.phase, on.context);
-        call.may_respond = on.may_respond;
-        let raw = match callback {
-            None => return Ok(HeadersResult { action: Action::Continue, local_response: None }),
-            Some(OnHeaders::V01(callback)) => {
-                self.guest.call(function, call, Some(exchange), callback, (on.context, on.count))?
+        stream: &Arc<StreamState>,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<Outcome, Box<Trap>> {
+        stream.enter(direction, Part::Headers);
+        let message = message(&self.callbacks, direction);
+        let raw = match &message.headers {
+            None => 0,
+            Some(callback) => {
+                let count =
+                    stream.lock().with_exchange(|exchange| exchange.header_count(direction.headers()));
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                let call = self.guest.callback(Phase::Message(direction), stream.id).on(stream);
+                let (name, end) = (message.names.headers, u32::from(end_of_stream));
+                match callback {
+                    OnHeaders::V01(callback) => self.guest.call(name, call, callback, (stream.id, count))?,
+                    OnHeaders::V02(callback) => {
+                        self.guest.call(name, call, callback, (stream.id, count, end))?
+                    }
+                }
             }
-            Some(OnHeaders::V02(callback)) => {
-                let arguments = (on.context, on.count, u32::from(on.end_of_stream));
-                self.guest.call(function, call, Some(exchange), callback, arguments)?
-            }
         };
-        let local_response = self.guest.store.data_mut().call.local_response.take();
-        // Anything but 0 stops, numbers no action has included.
-        let stop = raw != 0 || local_response.is_some();
-        Ok(HeadersResult { action: if stop { Action::Pause } else { Action::Continue }, local_response })
+        Ok(stream.leave(direction, raw))
     }
 
-    /// Ends a stream: `on_log` where there is an exchange to log, `on_done`, `on_delete`.
-    pub(crate) fn end_stream(
+    /// Runs a body callback over what the stream's buffer holds.
+    pub(crate) fn on_body(
         &mut self,
-        context: u32,
-        exchange: Option<&mut dyn Exchange>,
-    ) -> Result<(), Box<Trap>> {
-        if let (Some(log), Some(exchange)) = (&self.callbacks.log, exchange) {
-            let call = self.guest.stream_call(Phase::Log, context);
-            self.guest.call("proxy_on_log", call, Some(exchange), log, context)?;
+        stream: &Arc<StreamState>,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<Outcome, Box<Trap>> {
+        stream.enter(direction, Part::Body);
+        let message = message(&self.callbacks, direction);
+        let raw = match &message.body {
+            None => 0,
+            Some(callback) => {
+                let length = stream.lock().leg(direction).body.len();
+                let length = u32::try_from(length).unwrap_or(u32::MAX);
+                let call = self.guest.callback(Phase::Message(direction), stream.id).on(stream);
+                let arguments = (stream.id, length, u32::from(end_of_stream));
+                self.guest.call(message.names.body, call, callback, arguments)?
+            }
+        };
+        Ok(stream.leave(direction, raw))
+    }
+
+    /// Runs a trailer callback.
+    pub(crate) fn on_trailers(
+        &mut self,
+        stream: &Arc<StreamState>,
+        direction: Direction,
+    ) -> Result<Outcome, Box<Trap>> {
+        stream.enter(direction, Part::Trailers);
+        let message = message(&self.callbacks, direction);
+        let raw = match &message.trailers {
+            None => 0,
+            Some(callback) => {
+                let count =
+                    stream.lock().with_exchange(|exchange| exchange.header_count(direction.trailers()));
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                let call = self.guest.callback(Phase::Message(direction), stream.id).on(stream);
+                self.guest.call(message.names.trailers, call, callback, (stream.id, count))?
+            }
+        };
+        Ok(stream.leave(direction, raw))
+    }
+
+    /// Ends a stream: `on_log` where it is to be logged, `on_done`, `on_delete`.
+    pub(crate) fn end_stream(&mut self, stream: &Arc<StreamState>, log: bool) -> Result<(), Box<Trap>> {
+        let id = stream.id;
+        if let (Some(callback), true) = (&self.callbacks.log, log) {
+            let call = self.guest.callback(Phase::Log, id).on(stream);
+            self.guest.call("proxy_on_log", call, callback, id)?;
         }
         if let Some(done) = &self.callbacks.done {
-            let call = self.guest.stream_call(Phase::Done, context);
+            let call = self.guest.callback(Phase::Done, id).on(stream);
             // A stream goes whatever is returned, as in Envoy.
-            self.guest.call("proxy_on_done", call, None, done, context)?;
+            self.guest.call("proxy_on_done", call, done, id)?;
         }
         if let Some(delete) = &self.callbacks.delete {
-            let call = self.guest.stream_call(Phase::Delete, context);
-            self.guest.call("proxy_on_delete", call, None, delete, context)?;
+            let call = self.guest.callback(Phase::Delete, id).on(stream);
+            self.guest.call("proxy_on_delete", call, delete, id)?;
         }
-        self.guest.store.data_mut().contexts.remove(&context);
+        self.guest.store.data_mut().streams.remove(&id);
         Ok(())
     }
 
-    /// Ends the root context, before the instance is dropped: `on_done` and, where it returns true, `on_delete`.
-    pub(crate) fn end_root(&mut self) -> Result<(), Box<Trap>> {
+    /// Begins to end the root context, before the instance is dropped: `on_done`, and `on_delete` where that returned
+    /// true. Whether it is over; if not, it is once the guest calls `proxy_done` ([`Self::is_over`]).
+    pub(crate) fn end_root(&mut self) -> Result<bool, Box<Trap>> {
         if let Some(done) = &self.callbacks.done {
-            let call = self.guest.stream_call(Phase::Done, ROOT_CONTEXT);
-            if self.guest.call("proxy_on_done", call, None, done, ROOT_CONTEXT)? == 0 {
-                return Ok(());
+            let call = self.guest.callback(Phase::Done, ROOT_CONTEXT);
+            let finished = self.guest.call("proxy_on_done", call, done, ROOT_CONTEXT)? != 0;
+            let root = &mut self.guest.store.data_mut().root;
+            if !finished && !root.done {
+                root.finishing = true;
+                return Ok(false);
             }
         }
+        self.delete_root()?;
+        Ok(true)
+    }
+
+    /// Whether a root context that was not done at once has called `proxy_done` since.
+    pub(crate) fn is_over(&self) -> bool {
+        self.guest.store.data().root.done
+    }
+
+    /// Runs `on_delete` of the root context.
+    pub(crate) fn delete_root(&mut self) -> Result<(), Box<Trap>> {
         if let Some(delete) = &self.callbacks.delete {
-            let call = self.guest.stream_call(Phase::Delete, ROOT_CONTEXT);
-            self.guest.call("proxy_on_delete", call, None, delete, ROOT_CONTEXT)?;
+            let call = self.guest.callback(Phase::Delete, ROOT_CONTEXT);
+            self.guest.call("proxy_on_delete", call, delete, ROOT_CONTEXT)?;
         }
         Ok(())
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.guest.store.data().mailbox
+    }
+}
+
+fn message(callbacks: &Callbacks, direction: Direction) -> &OnMessage {
+    match direction {
+        Direction::Request => &callbacks.request,
+        Direction::Response => &callbacks.response,
     }
 }
 
@@ -248,19 +306,20 @@ impl Guest {
     ) -> Result<(), Box<Trap>> {
         let call = || Call::new(Phase::Start, 0, budget);
         if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut self.store, "_initialize") {
-            self.call("_initialize", call(), None, &initialize, ())?;
+            self.call("_initialize", call(), &initialize, ())?;
             if let Ok(main) = instance.get_typed_func::<(u32, u32), u32>(&mut self.store, "main") {
-                self.call("main", call(), None, &main, (0, 0))?;
+                self.call("main", call(), &main, (0, 0))?;
             } else if let Ok(main) = instance.get_typed_func::<(), u32>(&mut self.store, "__main_void") {
-                self.call("__main_void", call(), None, &main, ())?;
+                self.call("__main_void", call(), &main, ())?;
             }
         } else if let Ok(start) = instance.get_typed_func::<(), ()>(&mut self.store, "_start") {
-            self.call("_start", call(), None, &start, ())?;
+            self.call("_start", call(), &start, ())?;
         }
         Ok(())
     }
 
-    fn stream_call(&self, phase: Phase, context: u32) -> Call {
+    /// A callback with the CPU budget of one.
+    fn callback(&self, phase: Phase, context: u32) -> Call {
         Call::new(phase, context, self.store.data().scope.plugin.limits.callback_cpu)
     }
 
@@ -269,22 +328,21 @@ impl Guest {
         &mut self,
         function: &'static str,
         call: Call,
-        exchange: Option<&mut dyn Exchange>,
         callback: &TypedFunc<P, R>,
         arguments: P,
     ) -> Result<R, Box<Trap>> {
+        let context = call.context;
         begin(&mut self.store, &self.ticking, call);
-        Counters::add(&self.store.data().scope.plugin.counters.callbacks);
-        match exchange {
-            None => {
-                let result = callback.call(&mut self.store, arguments);
-                result.map_err(|error| trap(&mut self.store, function, &error))
-            }
-            Some(exchange) => slot::lend(&mut self.store, exchange, |store| {
-                let result = callback.call(&mut *store, arguments);
-                result.map_err(|error| trap(store, function, &error))
-            }),
+        let plugin = &self.store.data().scope.plugin;
+        Counters::add(&plugin.counters.callbacks);
+        if let Some(tracer) = &plugin.tracer {
+            tracer.event(&TraceEvent::Enter { function, context });
         }
+        let result = callback.call(&mut self.store, arguments);
+        if let Some(tracer) = &self.store.data().scope.plugin.tracer {
+            tracer.event(&TraceEvent::Leave { function, returned: result.is_ok() });
+        }
+        result.map_err(|error| trap(&mut self.store, function, &error))
     }
 }
 
@@ -299,7 +357,7 @@ fn begin(store: &mut Store<HostState>, ticking: &Ticking, call: Call) {
     ticking.touch();
 }
 
-/// The report of a guest's end. The exchange, where there is one, still is in its slot and gives the request's id.
+/// The report of a guest's end, with the id of the request whose callback it was.
 fn trap(store: &mut Store<HostState>, function: &'static str, error: &wasmtime::Error) -> Box<Trap> {
     let state = store.data_mut();
     let cause = state.call.cause.take().unwrap_or_else(|| match error.downcast_ref::<wasmtime::Trap>() {
@@ -320,7 +378,7 @@ fn trap(store: &mut Store<HostState>, function: &'static str, error: &wasmtime::
         plugin: Arc::clone(&state.scope.plugin.name),
         tenant: Arc::clone(&state.scope.tenant),
         function,
-        request_id: state.exchange.get().map(|exchange| exchange.request_id().to_owned()),
+        request_id: state.with_exchange(|exchange| exchange.request_id().to_owned()),
         cause,
         backtrace,
     })

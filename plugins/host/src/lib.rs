@@ -123,8 +123,11 @@
 //! - Every budget.
 //!
 mod abi;
+mod body;
 mod callbacks;
+mod calls;
 mod capacity;
+mod chain;
 mod check;
 mod engine;
 mod error;
@@ -133,24 +136,35 @@ mod field;
 mod host;
 mod instance;
 mod limits;
+mod mailbox;
 mod memory;
 mod metrics;
 mod module;
 mod pairs;
 mod plugin;
 mod pool;
+mod queues;
+mod schedule;
 mod scope;
 mod shared_data;
-mod slot;
 mod state;
 mod stream;
 mod ticker;
+mod trace;
 
-pub use abi::{AbiVersion, Action, HeaderMap, LogLevel, MetricKind, Status};
+pub use abi::{AbiVersion, Action, Direction, HeaderMap, LogLevel, MetricKind, Status};
+pub use calls::{
+    CallFailure, CallRefused, CallSource, GrpcCall, GrpcEvents, GrpcHandle, HttpCall, HttpCallResponse,
+    HttpReply, Pairs,
+};
+pub use chain::{Chain, Item, Link, LinkObserver, ShadowVerdict, Stop};
 pub use check::{CheckDepth, ModuleFacts};
 pub use engine::Engine;
 pub use error::{EngineError, LoadError, LoadReason, StartError, StreamError, Trap, TrapCause};
-pub use exchange::{Environment, Exchange, LocalResponse, LogRecord, Outcome, Refused, log_to_tracing};
+pub use exchange::{
+    Environment, Exchange, ForeignError, LocalResponse, LogRecord, Outcome, Refused, SharedExchange,
+    log_to_tracing,
+};
 pub use limits::{
     EngineSettings, Limits, MAX_METRIC_NAME_BYTES, MAX_PAIRS, MAX_PAIRS_BYTES, MAX_PROPERTY_PATH_BYTES,
     MAX_PROPERTY_SEGMENTS, MAX_RANDOM_BYTES, MAX_TABLE_ELEMENTS, SHARED_DATA_ENTRY_BYTES,
@@ -158,3 +172,4 @@ pub use limits::{
 pub use metrics::{MetricSample, MetricValue};
 pub use plugin::{FailureMode, Plugin, PluginConfig, PluginStats};
 pub use stream::StreamContext;
+pub use trace::{TraceEvent, Tracer};

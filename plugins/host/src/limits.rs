@@ -33,6 +33,21 @@ pub struct Limits {
     pub property_bytes: usize,
     /// Bytes of a local response's body. Default 1 MiB.
     pub local_response_bytes: usize,
+    /// Bytes of one body that a stream may hold back, in each direction. Default 1 MiB. Past it a request is answered 413
+    /// and a response 502 ([`StreamError::BodyTooLarge`](crate::StreamError)); a body that is not held may be of any size.
+    pub body_bytes: usize,
+    /// Calls out under way, HTTP and gRPC, over all instances of a tenant. Default 64; past it `INTERNAL_FAILURE`.
+    pub calls_in_flight: usize,
+    /// Calls out one stream may make in its life. Default 8; past it `INTERNAL_FAILURE`.
+    pub calls_per_stream: u32,
+    /// Bytes of the body of a call out, of its answer, and of one gRPC message. Default 1 MiB.
+    pub call_body_bytes: usize,
+    /// Messages in one shared queue. Default 1024; past it `INTERNAL_FAILURE`.
+    pub queue_messages: usize,
+    /// Bytes of the messages in one shared queue, 64 for each besides its own. Default 1 MiB.
+    pub queue_bytes: usize,
+    /// The shortest period of ticks; a shorter one is this. Default 10 ms.
+    pub min_tick: Duration,
     /// Metrics a tenant's instances of this plugin may define together. Default 256; the next one is refused with
     /// `INTERNAL_FAILURE`.
     pub metrics: usize,
@@ -50,6 +65,13 @@ impl Default for Limits {
             header_bytes: 64 * 1024,
             property_bytes: 64 * 1024,
             local_response_bytes: 1024 * 1024,
+            body_bytes: 1024 * 1024,
+            calls_in_flight: 64,
+            calls_per_stream: 8,
+            call_body_bytes: 1024 * 1024,
+            queue_messages: 1024,
+            queue_bytes: 1024 * 1024,
+            min_tick: Duration::from_millis(10),
             metrics: 256,
         }
     }

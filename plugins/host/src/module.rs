@@ -13,6 +13,11 @@ pub(crate) struct CompiledModule {
     pub(crate) abi: AbiVersion,
     pub(crate) allocator: &'static str,
     pub(crate) memory: String,
+    /// Which of the body and trailer callbacks it has.
+    pub(crate) request_body: bool,
+    pub(crate) response_body: bool,
+    pub(crate) request_trailers: bool,
+    pub(crate) response_trailers: bool,
     pub(crate) pre: InstancePre<HostState>,
 }
 
@@ -52,7 +57,17 @@ impl CompiledModule {
         let memory = memory_of(&module).ok_or(LoadReason::NoMemory)?;
         let pre =
             linker.instantiate_pre(&module).map_err(|error| LoadReason::Compile(format!("{error:#}")))?;
-        Ok(Arc::new(Self { abi, allocator, memory, pre }))
+        let has = |name| module.get_export(name).is_some();
+        Ok(Arc::new(Self {
+            abi,
+            allocator,
+            memory,
+            request_body: has("proxy_on_request_body"),
+            response_body: has("proxy_on_response_body"),
+            request_trailers: has("proxy_on_request_trailers"),
+            response_trailers: has("proxy_on_response_trailers"),
+            pre,
+        }))
     }
 }
 

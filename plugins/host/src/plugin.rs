@@ -3,18 +3,20 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::abi::{AbiVersion, LogLevel};
+use crate::abi::{AbiVersion, Direction, LogLevel};
 use crate::check::CheckDepth;
 use crate::engine::EngineInner;
 use crate::error::{LoadReason, StartError, StreamError};
-use crate::exchange::Exchange;
+use crate::exchange::SharedExchange;
 use crate::instance::{self, Instance};
 use crate::limits::Limits;
+use crate::mailbox::Mailbox;
 use crate::metrics::{MetricSample, MetricTotals};
 use crate::module::CompiledModule;
 use crate::pool::{Lease, Pool};
-use crate::scope::{Counters, PluginFacts, Scope};
-use crate::stream::StreamContext;
+use crate::scope::{Counters, PluginFacts, Scope, vm_scope};
+use crate::stream::{Bell, StreamContext};
+use crate::trace::Tracer;
 
 /// The canary's tenant in logs and reports. No real tenant can have it: it is no UUID and not `public`.
 const CANARY_TENANT: &str = "(canary)";
@@ -33,7 +35,7 @@ pub enum FailureMode {
 }
 
 /// A plugin as it is configured.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PluginConfig {
     /// Its name in the configuration, in logs and metrics, and its property `plugin_name`.
     pub name: String,
@@ -41,8 +43,19 @@ pub struct PluginConfig {
     pub wasm: Arc<[u8]>,
     /// The root id a module with several roots tells them apart by; property `plugin_root_id`.
     pub root_id: String,
-    /// Names the scope of shared data; property `plugin_vm_id`.
+    /// Names the scope of shared data and queues; property `plugin_vm_id`.
     pub vm_id: String,
+    /// Whose plugin it is, in the embedder's words: a `vm_id` of one owner is another one than the same of another's.
+    pub owner: String,
+    /// Its version, in the embedder's words; for reports.
+    pub version: String,
+    /// The upstreams it may call, by name. None by default.
+    pub upstreams: Vec<String>,
+    /// Whether a pause at headers holds back the headers only, while the body comes to the plugin: Envoy's
+    /// `allow_on_headers_stop_iteration`. False by default: then such a pause holds everything back.
+    pub stop_iteration: bool,
+    /// Sees every call in either direction. None by default; each call costs more with one.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// What `proxy_on_vm_start` can read.
     pub vm_configuration: Vec<u8>,
     /// What `proxy_on_configure` can read: any bytes, most plugins want JSON.
@@ -64,6 +77,11 @@ impl PluginConfig {
             wasm: wasm.into(),
             root_id: String::new(),
             vm_id: String::new(),
+            owner: String::new(),
+            version: String::new(),
+            upstreams: Vec::new(),
+            stop_iteration: false,
+            tracer: None,
             vm_configuration: Vec::new(),
             configuration: Vec::new(),
             failure_mode: FailureMode::default(),
@@ -105,17 +123,18 @@ struct PluginInner {
     module: Arc<CompiledModule>,
     facts: Arc<PluginFacts>,
     failure_mode: FailureMode,
+    stop_iteration: bool,
     pool: Arc<Pool>,
 }
 
 impl Plugin {
     pub(crate) fn load(engine: &Arc<EngineInner>, config: PluginConfig) -> Result<Self, LoadReason> {
-        let failure_mode = config.failure_mode;
+        let (failure_mode, stop_iteration) = (config.failure_mode, config.stop_iteration);
         let (module, facts) = try_out(engine, config, CheckDepth::Configured)?;
         let pool = Arc::new(Pool::new());
         engine.add_pool(&pool);
         let engine = Arc::clone(engine);
-        let inner = PluginInner { engine, module, facts, failure_mode, pool };
+        let inner = PluginInner { engine, module, facts, failure_mode, stop_iteration, pool };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -144,6 +163,47 @@ impl Plugin {
     #[must_use]
     pub fn failure_mode(&self) -> FailureMode {
         self.inner.failure_mode
+    }
+
+    /// Whether a pause at headers holds back the headers only ([`PluginConfig::stop_iteration`]).
+    #[must_use]
+    pub fn stop_iteration(&self) -> bool {
+        self.inner.stop_iteration
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.facts.limits
+    }
+
+    /// Whether it looks at bodies of that direction.
+    #[must_use]
+    pub fn has_body_callback(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Request => self.inner.module.request_body,
+            Direction::Response => self.inner.module.response_body,
+        }
+    }
+
+    /// Whether it looks at trailers of that direction.
+    #[must_use]
+    pub fn has_trailer_callback(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Request => self.inner.module.request_trailers,
+            Direction::Response => self.inner.module.response_trailers,
+        }
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.inner.facts.name)
+    }
+
+    /// How often each of its budgets was crossed without ending an instance, by the name of the limit.
+    #[must_use]
+    pub fn budgets_crossed(&self) -> Vec<(&'static str, u64)> {
+        let crossed = self.inner.facts.crossed.lock().unwrap_or_else(PoisonError::into_inner);
+        crossed.iter().map(|(name, count)| (*name, *count)).collect()
     }
 
     /// Its counters.
@@ -182,12 +242,22 @@ impl Plugin {
     ///
     /// # Errors
     /// No instance could be had, or the guest trapped.
-    pub fn open(&self, tenant: &str, exchange: &mut dyn Exchange) -> Result<StreamContext, StreamError> {
+    pub fn open(&self, tenant: &str, exchange: SharedExchange) -> Result<StreamContext, StreamError> {
+        self.open_with(tenant, &exchange, &Arc::default())
+    }
+
+    /// As [`open`](Self::open), with the bell of the request's streams.
+    pub(crate) fn open_with(
+        &self,
+        tenant: &str,
+        exchange: &SharedExchange,
+        bell: &Arc<Bell>,
+    ) -> Result<StreamContext, StreamError> {
         let mut tries = 1;
         loop {
             let lease = self.lease(tenant)?;
-            match lease.with(|instance| instance.create_stream(exchange)) {
-                Ok(id) => return Ok(StreamContext::new(self.clone(), lease, id)),
+            match lease.with(|instance| instance.create_stream(Arc::clone(exchange), bell)) {
+                Ok(state) => return Ok(StreamContext::new(self.clone(), lease, state)),
                 // Another stream's trap was faster. This one has not begun, so it can begin elsewhere.
                 Err(StreamError::InstanceLost { .. }) if tries < MAX_OPEN_TRIES => tries += 1,
                 Err(error) => return Err(error),
@@ -209,7 +279,8 @@ impl Plugin {
         let new_scope = |tenant: &Arc<str>| {
             let shared_data = engine.shared_data.scope(&facts.vm_id, tenant);
             let (plugin, tenant) = (Arc::clone(facts), Arc::clone(tenant));
-            Arc::new(Scope { plugin, tenant, shared_data, metrics: Mutex::default(), keeps_metrics: true })
+            let queues = engine.queues.of(&tenant);
+            Arc::new(Scope::new(plugin, tenant, shared_data, queues, true))
         };
         let lease = pool.lease(tenant, most, new_scope, |scope| self.start(scope))?;
         lease.used(engine.next_use());
@@ -224,7 +295,8 @@ impl Plugin {
             StreamError::Exhausted { plugin: plugin(), limit }
         })?;
         let ticking = engine.ticking();
-        let store = instance::store(&engine.runtime, Arc::clone(scope), &ticking);
+        let mailbox = Mailbox::new(Arc::clone(&engine.schedule));
+        let store = instance::store(&engine.runtime, Arc::clone(scope), mailbox, &ticking);
         Counters::add(&facts.counters.instances_started);
         let started = Instance::start(module, place, store, ticking);
         let configured = started.and_then(|mut instance| instance.configure().map(|()| instance));
@@ -237,13 +309,8 @@ impl Plugin {
 
 /// The canary shares nothing: what it counts and stores is gone with it.
 fn canary_scope(engine: &EngineInner, facts: &Arc<PluginFacts>) -> Arc<Scope> {
-    Arc::new(Scope {
-        plugin: Arc::clone(facts),
-        tenant: CANARY_TENANT.into(),
-        shared_data: Arc::new(engine.shared_data.private()),
-        metrics: Mutex::default(),
-        keeps_metrics: false,
-    })
+    let shared_data = Arc::new(engine.shared_data.private());
+    Arc::new(Scope::new(Arc::clone(facts), CANARY_TENANT.into(), shared_data, Arc::default(), false))
 }
 
 /// Compiles a plugin's module and starts a canary of it, as far as `depth`.
@@ -255,7 +322,12 @@ fn try_out(
     let facts = Arc::new(PluginFacts {
         name: config.name.into(),
         root_id: config.root_id,
-        vm_id: config.vm_id,
+        vm_id: vm_scope(&config.owner, &config.vm_id),
+        guest_vm_id: config.vm_id,
+        owner: config.owner,
+        upstreams: config.upstreams,
+        tracer: config.tracer,
+        crossed: Mutex::default(),
         vm_configuration: config.vm_configuration,
         configuration: config.configuration,
         log_level: config.log_level,
@@ -265,7 +337,7 @@ fn try_out(
         retired_metrics: Mutex::default(),
     });
     let scope = canary_scope(engine, &facts);
-    let probe = instance::store(&engine.runtime, Arc::clone(&scope), &engine.ticking());
+    let probe = instance::store(&engine.runtime, Arc::clone(&scope), nobody(), &engine.ticking());
     let module = engine.module(&config.wasm, probe)?;
     start_canary(engine, &module, scope, depth).map_err(LoadReason::Canary)?;
     Ok((module, facts))
@@ -280,12 +352,18 @@ fn start_canary(
     let place = engine.place().map_err(|limit| StartError::Exhausted { limit })?;
     let ticking = engine.ticking();
     Counters::add(&scope.plugin.counters.instances_started);
-    let store = instance::store(&engine.runtime, scope, &ticking);
+    let store = instance::store(&engine.runtime, scope, nobody(), &ticking);
     let mut canary = Instance::start(module, place, store, ticking)?;
     if depth == CheckDepth::Configured {
         canary.configure()?;
     }
-    Ok(canary.end_root()?)
+    canary.end_root()?;
+    Ok(())
+}
+
+/// A canary's mailbox: its ticks do not come, its calls are not answered.
+fn nobody() -> Arc<Mailbox> {
+    Mailbox::new(Arc::default())
 }
 
 impl Drop for PluginInner {

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::error::{StreamError, Trap};
 use crate::instance::Instance;
+use crate::mailbox::Event;
+use crate::schedule::{DONE_DEADLINE, nanoseconds};
 use crate::scope::{Counters, Scope};
 
 /// From this many tenants on, those whose instances all trapped are looked for and forgotten.
@@ -41,7 +43,7 @@ struct List {
 }
 
 /// An instance and its use. The instance is gone after a trap, while streams may still hold the cell.
-struct Cell {
+pub(crate) struct Cell {
     scope: Arc<Scope>,
     instance: Mutex<Option<Instance>>,
     streams: AtomicUsize,
@@ -210,6 +212,9 @@ impl Tenant {
             last_use: AtomicU64::new(u64::MAX),
             lost: AtomicBool::new(false),
         });
+        if let Some(instance) = lock(&cell.instance).as_ref() {
+            instance.mailbox().open(&cell);
+        }
         list.cells.push(Arc::clone(&cell));
         Ok(Some(Lease::new(&cell)))
     }
@@ -246,12 +251,59 @@ impl Cell {
         })
     }
 
-    /// Ends the root context and drops the instance.
-    fn end(&self) {
+    /// Ends the root context and drops the instance; one that wants time to finish is left to the engine's driver.
+    fn end(self: &Arc<Self>) {
+        let mut guard = self.instance();
+        let Some(instance) = guard.as_mut() else { return };
+        match instance.end_root() {
+            Ok(true) => {}
+            Ok(false) => {
+                let now = self.scope.plugin.environment.monotonic_nanoseconds();
+                let deadline = now.saturating_add(nanoseconds(DONE_DEADLINE));
+                let schedule = Arc::clone(instance.mailbox().schedule());
+                drop(guard);
+                schedule.finish(deadline, Arc::clone(self));
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "a plugin instance failed while it was ended"),
+        }
+        *guard = None;
+    }
+
+    /// Ends a root context whose time to finish is over.
+    pub(crate) fn give_up(&self) {
         if let Some(mut instance) = self.instance().take()
-            && let Err(error) = instance.end_root()
+            && let Err(error) = instance.delete_root()
         {
             tracing::warn!(%error, "a plugin instance failed while it was ended");
+        }
+    }
+
+    /// Whether nothing is left of the instance.
+    pub(crate) fn is_over(&self) -> bool {
+        self.instance().is_none()
+    }
+
+    /// Tells the instance of an event; a trap ends it.
+    pub(crate) fn handle(&self, event: Event) {
+        let mut guard = self.instance();
+        let Some(instance) = guard.as_mut() else { return };
+        match instance.handle(event) {
+            Ok(()) if instance.is_over() => {
+                drop(guard);
+                self.give_up();
+            }
+            Ok(()) => {}
+            Err(trap) => {
+                self.lost.store(true, Ordering::Release);
+                *guard = None;
+                drop(guard);
+                tracing::error!(
+                    error = &*trap as &dyn std::error::Error,
+                    backtrace = trap.backtrace,
+                    "plugin failed"
+                );
+            }
         }
     }
 }

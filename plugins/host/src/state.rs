@@ -1,17 +1,20 @@
 //! What a store carries: the state host functions work on.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
-use crate::abi::{HeaderMap, Status};
+use crate::abi::{Direction, HeaderMap, MapType, Status};
+use crate::calls::{GrpcHandle, HttpCallResponse, Pairs};
 use crate::error::TrapCause;
-use crate::exchange::LocalResponse;
+use crate::exchange::{Exchange, LocalResponse};
+use crate::mailbox::Mailbox;
 use crate::pairs::Encoder;
-use crate::scope::Scope;
-use crate::slot::ExchangeSlot;
+use crate::scope::{InFlight, Scope};
+use crate::stream::StreamState;
 
 pub(crate) type Caller<'a> = wasmtime::Caller<'a, HostState>;
 
@@ -54,8 +57,10 @@ pub(crate) enum Phase {
     VmStart,
     Configure,
     StreamCreate,
-    RequestHeaders,
-    ResponseHeaders,
+    /// Headers, body or trailers of a stream.
+    Message(Direction),
+    /// Ticks, queues and answers to calls out, for a root context.
+    Event,
     Log,
     Done,
     Delete,
@@ -77,15 +82,12 @@ pub(crate) struct Call {
     pub(crate) phase: Phase,
     /// The context the callback is for.
     pub(crate) context: u32,
-    /// The context host calls act on; another one after `proxy_set_effective_context`.
-    pub(crate) effective: u32,
+    /// The stream host calls act on: the callback's own, or the one of `proxy_set_effective_context`.
+    pub(crate) stream: Option<Arc<StreamState>>,
     /// CPU time it may take.
     pub(crate) cpu_budget: Duration,
     /// The thread's CPU clock at the first epoch wake of this callback.
     pub(crate) cpu_from: Option<Duration>,
-    /// Whether this stream may still send a local response.
-    pub(crate) may_respond: bool,
-    pub(crate) local_response: Option<LocalResponse>,
     /// Why the guest was cut off, where the host did it.
     pub(crate) cause: Option<TrapCause>,
     log_bytes: usize,
@@ -98,11 +100,9 @@ impl Call {
         Self {
             phase,
             context,
-            effective: context,
+            stream: None,
             cpu_budget,
             cpu_from: None,
-            may_respond: false,
-            local_response: None,
             cause: None,
             log_bytes: 0,
             header_bytes: 0,
@@ -110,9 +110,15 @@ impl Call {
         }
     }
 
-    /// Whether host calls act on the context the callback is for. The exchange lent to a callback is that context's.
+    /// The same call on a stream.
+    pub(crate) fn on(mut self, stream: &Arc<StreamState>) -> Self {
+        self.stream = Some(Arc::clone(stream));
+        self
+    }
+
+    /// Whether host calls act on the context the callback is for.
     pub(crate) fn own_context(&self) -> bool {
-        self.effective == self.context
+        self.stream.as_ref().map_or(ROOT_CONTEXT, |stream| stream.id) == self.context
     }
 }
 
@@ -124,17 +130,77 @@ pub(crate) enum Budget {
     Property,
 }
 
+/// What the callback of a call out's answer can read.
+#[derive(Default)]
+pub(crate) struct Received {
+    /// The answer to an HTTP call; empty maps and body where it failed.
+    pub(crate) http: Option<HttpCallResponse>,
+    pub(crate) initial_metadata: Option<Pairs>,
+    pub(crate) trailing_metadata: Option<Pairs>,
+    pub(crate) message: Bytes,
+}
+
+impl Received {
+    fn map(&self, map: MapType) -> Option<&Pairs> {
+        match map {
+            MapType::CallHeaders => self.http.as_ref().map(|response| &response.headers),
+            MapType::CallTrailers => self.http.as_ref().map(|response| &response.trailers),
+            MapType::GrpcInitialMetadata => self.initial_metadata.as_ref(),
+            MapType::GrpcTrailingMetadata => self.trailing_metadata.as_ref(),
+            MapType::Exchange(_) => None,
+        }
+    }
+}
+
+/// A gRPC call under way. Without a handle it is unary, or its end was told already.
+pub(crate) struct GrpcUnderWay {
+    pub(crate) handle: Box<dyn GrpcHandle>,
+    pub(crate) unary: bool,
+    pub(crate) _in_flight: InFlight,
+}
+
+/// What a root context has going.
+#[derive(Default)]
+pub(crate) struct Root {
+    /// None where ticks are off.
+    pub(crate) tick: Option<Duration>,
+    /// Counts the periods that were set: a tick of an older one is void.
+    pub(crate) tick_generation: u64,
+    pub(crate) last_token: u32,
+    pub(crate) http: HashMap<u32, InFlight>,
+    pub(crate) grpc: HashMap<u32, GrpcUnderWay>,
+    pub(crate) received: Received,
+    /// For `proxy_get_status`: of the call whose answer is told.
+    pub(crate) status: (u32, Vec<u8>),
+    /// It answered `proxy_on_done` with false.
+    pub(crate) finishing: bool,
+    /// It called `proxy_done` since.
+    pub(crate) done: bool,
+}
+
+impl Root {
+    /// A token that no call under way has.
+    pub(crate) fn token(&mut self) -> u32 {
+        loop {
+            self.last_token = self.last_token.wrapping_add(1).max(1);
+            if !self.http.contains_key(&self.last_token) && !self.grpc.contains_key(&self.last_token) {
+                return self.last_token;
+            }
+        }
+    }
+}
+
 /// The data of an instance's store.
 pub(crate) struct HostState {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) exchange: ExchangeSlot,
+    pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) call: Call,
     pub(crate) place: Place,
     /// Unknown until the instance is made: host calls of a wasm `start` function find none.
     pub(crate) memory: Option<Memory>,
     pub(crate) allocate: Option<TypedFunc<u32, u32>>,
-    /// Open stream contexts.
-    pub(crate) contexts: HashSet<u32>,
+    pub(crate) streams: HashMap<u32, Arc<StreamState>>,
+    pub(crate) root: Root,
     /// Buffers kept from call to call, so that a host call allocates nothing once warm.
     pub(crate) scratch: Vec<u8>,
     pub(crate) names: Vec<u8>,
@@ -142,16 +208,17 @@ pub(crate) struct HostState {
 }
 
 impl HostState {
-    pub(crate) fn new(scope: Arc<Scope>) -> Self {
+    pub(crate) fn new(scope: Arc<Scope>, mailbox: Arc<Mailbox>) -> Self {
         let call = Call::new(Phase::Start, 0, scope.plugin.limits.start_cpu);
         Self {
             scope,
-            exchange: ExchangeSlot::default(),
+            mailbox,
             call,
             place: Place::Start,
             memory: None,
             allocate: None,
-            contexts: HashSet::new(),
+            streams: HashMap::new(),
+            root: Root::default(),
             scratch: Vec::new(),
             names: Vec::new(),
             encoder: Encoder::default(),
@@ -181,17 +248,74 @@ impl HostState {
         if *used > limit { Err(TrapCause::Bytes { name, limit }.into()) } else { Ok(()) }
     }
 
-    /// Whether this context exists: 0 is the module itself, as in Envoy.
-    pub(crate) fn knows_context(&self, id: u32) -> bool {
-        id <= ROOT_CONTEXT || self.contexts.contains(&id)
+    /// Makes host calls act on another context: 0 is the module itself, as in Envoy.
+    pub(crate) fn set_effective_context(&mut self, id: u32) -> Answer {
+        self.call.stream = match self.streams.get(&id) {
+            Some(stream) => Some(Arc::clone(stream)),
+            None if id <= ROOT_CONTEXT => None,
+            None => return Err(Status::BadArgument.into()),
+        };
+        Ok(())
     }
 
-    /// The map a callback of this phase has for itself.
-    pub(crate) fn own_map(&self) -> Option<HeaderMap> {
-        match self.call.phase {
-            Phase::RequestHeaders if self.call.own_context() => Some(HeaderMap::Request),
-            Phase::ResponseHeaders if self.call.own_context() => Some(HeaderMap::Response),
-            _ => None,
+    /// Whether the effective context's exchange has this map now, to be read and written: in the map's own callback,
+    /// and while the stream is held there.
+    pub(crate) fn has_map(&self, map: HeaderMap) -> bool {
+        self.call.stream.as_ref().is_some_and(|stream| stream.lock().has_map(map))
+    }
+
+    /// Whether the map can be read in the log phase of its own stream.
+    pub(crate) fn logs_map(&self, map: HeaderMap) -> bool {
+        self.in_own_log() && map != HeaderMap::RequestTrailers
+    }
+
+    pub(crate) fn in_own_log(&self) -> bool {
+        self.call.phase == Phase::Log && self.call.own_context()
+    }
+
+    /// A map of what a call out brought, in its callback.
+    pub(crate) fn received_map(&self, map: MapType) -> Option<&Pairs> {
+        self.root.received.map(map)
+    }
+
+    /// Runs `act` on the effective context's exchange.
+    pub(crate) fn with_exchange<R>(&self, act: impl FnOnce(&mut dyn Exchange) -> R) -> Option<R> {
+        with_exchange(self.call.stream.as_ref(), act)
+    }
+
+    /// Takes a local response for the effective stream.
+    ///
+    /// Only the first of a stream counts; a later one is answered OK and ignored, as in Envoy.
+    pub(crate) fn respond(&mut self, response: LocalResponse) -> Answer {
+        let stream = self.call.stream.as_ref().ok_or(Status::BadArgument)?;
+        stream.respond(response);
+        Ok(())
+    }
+
+    /// Who makes a call out now.
+    pub(crate) fn source(&self) -> crate::calls::CallSource {
+        crate::calls::CallSource {
+            plugin: Arc::clone(&self.scope.plugin.name),
+            tenant: Arc::clone(&self.scope.tenant),
+            request_id: self.with_exchange(|exchange| exchange.request_id().to_owned()),
+        }
+    }
+}
+
+/// As [`HostState::with_exchange`], where other fields of the state are in use.
+pub(crate) fn with_exchange<R>(
+    stream: Option<&Arc<StreamState>>,
+    act: impl FnOnce(&mut dyn Exchange) -> R,
+) -> Option<R> {
+    stream.map(|stream| stream.lock().with_exchange(act))
+}
+
+impl Drop for HostState {
+    /// Whoever waits on a stream of this instance waits no longer.
+    fn drop(&mut self) {
+        self.mailbox.close();
+        for stream in self.streams.values() {
+            stream.lose();
         }
     }
 }

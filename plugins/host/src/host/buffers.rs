@@ -1,14 +1,15 @@
 //! The buffer calls and, for ABI 0.1.0, `proxy_get_configuration`.
 //!
-//! Only the two configurations have content: bodies are not delivered yet, so their buffers are what Envoy's are
-//! outside their callbacks, OK and empty.
+//! A body is there in its own callback and while it is held back there; elsewhere its buffer is OK and empty, as in
+//! Envoy.
 
 use std::sync::Arc;
 
 use wasmtime::Linker;
 
 use super::{Allowed, export};
-use crate::abi::{AbiVersion, Status, buffer};
+use crate::abi::{AbiVersion, Direction, Status, buffer};
+use crate::error::TrapCause;
 use crate::memory;
 use crate::scope::PluginFacts;
 use crate::state::{Answer, Caller, HostState, Phase};
@@ -38,20 +39,37 @@ fn configuring(state: &HostState) -> bool {
     matches!(state.call.phase, Phase::RootCreate | Phase::Configure)
 }
 
-/// The content of a buffer in this callback.
-fn content<'a>(state: &HostState, plugin: &'a PluginFacts, number: u32) -> Result<&'a [u8], Status> {
+/// The half whose body a buffer is.
+fn body_of(number: u32) -> Option<Direction> {
     match number {
-        buffer::VM_CONFIGURATION => Ok(&plugin.vm_configuration),
-        buffer::PLUGIN_CONFIGURATION if configuring(state) => Ok(&plugin.configuration),
-        buffer::PLUGIN_CONFIGURATION | buffer::HTTP_CALL_RESPONSE_BODY => Err(Status::NotFound),
-        buffer::HTTP_REQUEST_BODY
-        | buffer::HTTP_RESPONSE_BODY
-        | buffer::DOWNSTREAM_DATA
-        | buffer::UPSTREAM_DATA
-        | buffer::GRPC_CALL_MESSAGE
-        | buffer::FOREIGN_FUNCTION_ARGUMENTS => Ok(&[]),
-        _ => Err(Status::BadArgument),
+        buffer::HTTP_REQUEST_BODY => Some(Direction::Request),
+        buffer::HTTP_RESPONSE_BODY => Some(Direction::Response),
+        _ => None,
     }
+}
+
+/// Runs `act` on the content of a buffer in this callback.
+fn with_content<R>(
+    state: &HostState,
+    plugin: &PluginFacts,
+    number: u32,
+    act: impl FnOnce(&[u8]) -> R,
+) -> Result<R, Status> {
+    if let Some(direction) = body_of(number) {
+        let Some(stream) = &state.call.stream else { return Ok(act(&[])) };
+        let mut inner = stream.lock();
+        let leg = inner.leg(direction);
+        return Ok(act(if leg.body_open { leg.body.as_slice() } else { &[] }));
+    }
+    Ok(act(match number {
+        buffer::VM_CONFIGURATION => &plugin.vm_configuration,
+        buffer::PLUGIN_CONFIGURATION if configuring(state) => &plugin.configuration,
+        buffer::HTTP_CALL_RESPONSE_BODY => &state.root.received.http.as_ref().ok_or(Status::NotFound)?.body,
+        buffer::PLUGIN_CONFIGURATION => return Err(Status::NotFound),
+        buffer::GRPC_CALL_MESSAGE => &state.root.received.message,
+        buffer::DOWNSTREAM_DATA | buffer::UPSTREAM_DATA | buffer::FOREIGN_FUNCTION_ARGUMENTS => &[],
+        _ => return Err(Status::BadArgument),
+    }))
 }
 
 /// A `max_size` past the end is cut to it, a `start` past the end gives nothing.
@@ -64,27 +82,52 @@ fn get(
     return_size: u32,
 ) -> Answer {
     let scope = Arc::clone(&caller.data().scope);
-    let content = content(caller.data(), &scope.plugin, number)?;
-    let rest = content.get(start as usize..).unwrap_or_default();
-    let part = rest.get(..max_size as usize).unwrap_or(rest);
-    memory::hand_over(caller, part, return_data, return_size)
+    let mut bytes = std::mem::take(&mut caller.data_mut().scratch);
+    bytes.clear();
+    let found = with_content(caller.data(), &scope.plugin, number, |content| {
+        let rest = content.get(start as usize..).unwrap_or_default();
+        bytes.extend_from_slice(rest.get(..max_size as usize).unwrap_or(rest));
+    });
+    let answer = match found {
+        Ok(()) => memory::hand_over(caller, &bytes, return_data, return_size),
+        Err(status) => Err(status.into()),
+    };
+    caller.data_mut().scratch = bytes;
+    answer
 }
 
 fn status(caller: &mut Caller<'_>, number: u32, return_size: u32, return_flags: u32) -> Answer {
     let scope = Arc::clone(&caller.data().scope);
-    let content = content(caller.data(), &scope.plugin, number)?;
-    let size = u32::try_from(content.len()).map_err(|_| Status::InternalFailure)?;
+    let size = with_content(caller.data(), &scope.plugin, number, <[u8]>::len)?;
+    let size = u32::try_from(size).map_err(|_| Status::InternalFailure)?;
     memory::give(caller, return_size, size.to_le_bytes())?;
     memory::give(caller, return_flags, 0_u32.to_le_bytes())
 }
 
-/// No buffer can be written in the callbacks that are delivered.
-fn set(caller: &mut Caller<'_>, number: u32, _start: u32, _size: u32, data: u32, data_size: u32) -> Answer {
-    let scope = Arc::clone(&caller.data().scope);
-    content(caller.data(), &scope.plugin, number)?;
-    let (guest, _) = memory::split(caller)?;
-    memory::slice(guest, data, data_size)?;
-    Err(Status::BadArgument.into())
+/// Bodies can be written where they can be read; the other buffers never.
+fn set(caller: &mut Caller<'_>, number: u32, start: u32, size: u32, data: u32, data_size: u32) -> Answer {
+    let (guest, state) = memory::split(caller)?;
+    let data = memory::slice(guest, data, data_size)?;
+    let Some(direction) = body_of(number) else {
+        let scope = Arc::clone(&state.scope);
+        with_content(state, &scope.plugin, number, |_| ())?;
+        return Err(Status::BadArgument.into());
+    };
+    let limit = state.scope.plugin.limits.body_bytes;
+    let stream = state.call.stream.as_ref().ok_or(Status::BadArgument)?;
+    let mut inner = stream.lock();
+    let leg = inner.leg(direction);
+    // Growing past the limit, not being past it: a piece that came so large may be rewritten.
+    if leg.body_open && data.len() > limit && data.len() > leg.body.len() {
+        return Err(TrapCause::Bytes { name: "body_bytes", limit }.into());
+    }
+    if !leg.body_open || !leg.body.set(start as usize, size as usize, data) {
+        return Err(Status::BadArgument.into());
+    }
+    if leg.body.len() > limit.saturating_mul(2) {
+        return Err(TrapCause::Bytes { name: "body_bytes", limit }.into());
+    }
+    Ok(())
 }
 
 fn get_configuration(caller: &mut Caller<'_>, return_data: u32, return_size: u32) -> Answer {

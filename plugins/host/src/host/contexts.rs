@@ -5,7 +5,7 @@ use wasmtime::Linker;
 use super::{Allowed, export};
 use crate::abi::Status;
 use crate::memory;
-use crate::state::{Answer, Caller, HostState};
+use crate::state::{Answer, Caller, HostState, Phase};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     export!(linker, "proxy_set_effective_context", Allowed::Callbacks, set_effective_context, (context: u32));
@@ -17,25 +17,26 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Other contexts can be chosen, but only the callback's own has an exchange: maps and properties of another stream
-/// are not there until calls out make them useful.
+/// From then on host calls act on that context: its exchange, if it is a stream that is held.
 fn set_effective_context(caller: &mut Caller<'_>, context: u32) -> Answer {
+    caller.data_mut().set_effective_context(context)
+}
+
+/// For a root context that answered `proxy_on_done` with false. A stream is deleted whatever it returned (as in
+/// Envoy), so it has nothing to be done with: `NOT_FOUND`.
+fn done(caller: &mut Caller<'_>) -> Answer {
     let state = caller.data_mut();
-    if !state.knows_context(context) {
-        return Err(Status::BadArgument.into());
+    let ending = state.root.finishing || state.call.phase == Phase::Done;
+    if !ending || state.call.stream.is_some() {
+        return Err(Status::NotFound.into());
     }
-    state.call.effective = context;
+    state.root.done = true;
     Ok(())
 }
 
-/// No context is ever left pending: a stream is deleted whatever `proxy_on_done` returned (as in Envoy), and a root
-/// context that returned false is dropped with its instance.
-fn done(_caller: &mut Caller<'_>) -> Answer {
-    Err(Status::NotFound.into())
-}
-
-/// The status of the last call out. There are none, so it is what Envoy answers outside their callbacks: 0, no text.
+/// The status of the call out whose answer is told; elsewhere 0 and no text, as in Envoy.
 fn get_status(caller: &mut Caller<'_>, return_code: u32, return_message: u32, return_length: u32) -> Answer {
-    memory::give(caller, return_code, 0_u32.to_le_bytes())?;
-    memory::hand_over(caller, &[], return_message, return_length)
+    let (code, message) = caller.data().root.status.clone();
+    memory::give(caller, return_code, code.to_le_bytes())?;
+    memory::hand_over(caller, &message, return_message, return_length)
 }

@@ -29,16 +29,20 @@ pub(super) fn emit(state: &mut HostState, level: LogLevel, message: &[u8]) -> An
         return Ok(());
     }
     state.charge(Budget::Log, message.len())?;
-    let scope = std::sync::Arc::clone(&state.scope);
-    let request_id = state.exchange.get().map(|exchange| exchange.request_id());
-    scope.plugin.environment.log(&LogRecord {
-        level,
-        plugin: &scope.plugin.name,
-        root_id: &scope.plugin.root_id,
-        tenant: &scope.tenant,
-        request_id,
-        message,
-    });
+    let scope = &state.scope;
+    let write = |request_id: Option<&str>| {
+        scope.plugin.environment.log(&LogRecord {
+            level,
+            plugin: &scope.plugin.name,
+            root_id: &scope.plugin.root_id,
+            tenant: &scope.tenant,
+            request_id,
+            message,
+        });
+    };
+    if state.with_exchange(|exchange| write(Some(exchange.request_id()))).is_none() {
+        write(None);
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use wasmtime::Linker;
 use super::{Allowed, export};
 use crate::abi::{HeaderMap, Status};
 use crate::exchange::Exchange;
-use crate::state::{Answer, Budget, Caller, HostState, Phase};
+use crate::state::{Answer, Budget, Caller, HostState, Phase, with_exchange};
 use crate::{field, memory, pairs};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -26,59 +26,61 @@ fn get(caller: &mut Caller<'_>, path: u32, path_size: u32, return_value: u32, re
     let path = pairs::path_segments(path).ok_or(Status::NotFound)?;
     let mut value = std::mem::take(&mut state.scratch);
     value.clear();
-    let answer = if find(state, &path, &mut value) {
-        memory::hand_over(caller, &value, return_value, return_size)
-    } else {
-        Err(Status::NotFound.into())
+    let answer = match find(state, &path, &mut value) {
+        Ok(()) => memory::hand_over(caller, &value, return_value, return_size),
+        Err(status) => Err(status.into()),
     };
     caller.data_mut().scratch = value;
     answer
 }
 
-fn find(state: &mut HostState, path: &[&[u8]], value: &mut Vec<u8>) -> bool {
+fn find(state: &mut HostState, path: &[&[u8]], value: &mut Vec<u8>) -> Result<(), Status> {
     let plugin = &state.scope.plugin;
     let own = match *path {
         [b"plugin_name"] => Some(plugin.name.as_bytes()),
         [b"plugin_root_id"] => Some(plugin.root_id.as_bytes()),
-        [b"plugin_vm_id"] => Some(plugin.vm_id.as_bytes()),
+        [b"plugin_vm_id"] => Some(plugin.guest_vm_id.as_bytes()),
         _ => None,
     };
     if let Some(own) = own {
         value.extend_from_slice(own);
-        return true;
+        return Ok(());
     }
-    if !state.call.own_context() || !visible(state.call.phase, path) {
-        return false;
+    if !visible(state, path) {
+        return Err(Status::NotFound);
     }
-    let HostState { exchange, names, .. } = state;
-    let Some(exchange) = exchange.get() else { return false };
-    from_headers(exchange, path, names, value) || exchange.property(path, value)
+    if *path == [b"filter_state"] {
+        // As a whole it has no wire form, in Envoy neither.
+        return Err(Status::SerializationFailure);
+    }
+    let HostState { call, names, .. } = state;
+    let found = with_exchange(call.stream.as_ref(), |exchange| {
+        from_headers(exchange, path, names, value) || exchange.property(path, value)
+    });
+    if found == Some(true) { Ok(()) } else { Err(Status::NotFound) }
 }
 
 /// Envoy's table: what belongs to a message is there while its headers are, and in the log; the rest in every
-/// callback of a stream but the last two, which have no exchange at all.
-fn visible(phase: Phase, path: &[&[u8]]) -> bool {
-    let (request, response, log) = match phase {
-        Phase::RequestHeaders => (true, false, false),
-        Phase::ResponseHeaders => (false, true, false),
-        Phase::Log => (true, true, true),
-        Phase::StreamCreate => (false, false, false),
-        Phase::Start
-        | Phase::RootCreate
-        | Phase::VmStart
-        | Phase::Configure
-        | Phase::Done
-        | Phase::Delete => {
-            return false;
-        }
+/// callback of a stream but the last two, which have none of it.
+fn visible(state: &HostState, path: &[&[u8]]) -> bool {
+    let own = state.call.own_context();
+    let (Some(stream), false) =
+        (&state.call.stream, own && matches!(state.call.phase, Phase::Done | Phase::Delete))
+    else {
+        return false;
     };
+    let log = state.in_own_log();
+    let mut inner = stream.lock();
     match *path {
         [b"request", b"duration", ..] => log,
         [b"request", b"protocol" | b"size" | b"total_size" | b"time", ..] => true,
-        [b"request", ..] => request,
+        [b"request", b"trailers", ..] => inner.has_map(HeaderMap::RequestTrailers),
+        [b"request", ..] => log || inner.has_map(HeaderMap::Request),
         [b"response", b"flags" | b"size" | b"total_size", ..] => true,
-        [b"response", ..] => response,
-        [b"upstream", ..] => response,
+        [b"response", b"headers", ..] => log || inner.has_map(HeaderMap::Response),
+        [b"response", b"trailers", ..] => log || inner.has_map(HeaderMap::ResponseTrailers),
+        [b"response", ..] => log || inner.response_began,
+        [b"upstream", ..] => log || !inner.has_map(HeaderMap::Request),
         _ => true,
     }
 }
@@ -138,11 +140,11 @@ fn set(caller: &mut Caller<'_>, path: u32, path_size: u32, value: u32, value_siz
     let (guest, state) = memory::split(caller)?;
     let path = memory::slice(guest, path, path_size)?;
     let value = memory::slice(guest, value, value_size)?;
-    if !state.call.own_context() || state.exchange.get().is_none() {
+    if state.call.stream.is_none() {
         return Err(Status::NotFound.into());
     }
     state.charge(Budget::Property, path.len() + value.len())?;
     let segments = pairs::path_segments(path).ok_or(Status::BadArgument)?;
-    let exchange = state.exchange.get().ok_or(Status::NotFound)?;
-    Ok(exchange.set_property(&segments, value).map_err(|_| Status::BadArgument)?)
+    let set = state.with_exchange(|exchange| exchange.set_property(&segments, value));
+    Ok(set.ok_or(Status::NotFound)?.map_err(|_| Status::BadArgument)?)
 }

@@ -6,7 +6,7 @@ use super::{Allowed, export, headers};
 use crate::abi::Status;
 use crate::error::TrapCause;
 use crate::exchange::LocalResponse;
-use crate::state::{Answer, Budget, Caller, HostState};
+use crate::state::{Answer, Budget, Caller, HostState, Phase};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -18,9 +18,9 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Only in the two header callbacks, and only the first of a stream counts; a later one is answered OK and ignored,
-/// as in Envoy. Unlike Envoy, a status that is no final HTTP status is `BAD_ARGUMENT`, and so is a call from
-/// `proxy_on_log`, where Envoy recurses until it crashes.
+/// For the effective stream, from any callback but the last three of its life; only the first of a stream counts, a later
+/// one is answered OK and ignored, as in Envoy. Unlike Envoy, a status that is no final HTTP status is `BAD_ARGUMENT`,
+/// and so is a call from `proxy_on_log`, where Envoy recurses until it crashes.
 #[expect(clippy::too_many_arguments, reason = "the ABI's own")]
 fn send(
     caller: &mut Caller<'_>,
@@ -38,7 +38,9 @@ fn send(
     let body = memory::slice(guest, body, body_size)?;
     let pairs = memory::slice(guest, headers, headers_size)?;
     let status = u16::try_from(status).ok().filter(|status| (200..=599).contains(status));
-    let (Some(status), Some(_)) = (status, state.own_map()) else {
+    let over =
+        state.call.own_context() && matches!(state.call.phase, Phase::Log | Phase::Done | Phase::Delete);
+    let (Some(status), Some(_), false) = (status, &state.call.stream, over) else {
         return Err(Status::BadArgument.into());
     };
     state.charge(Budget::Header, pairs.len() + details.len())?;
@@ -47,14 +49,12 @@ fn send(
         return Err(TrapCause::Bytes { name: "local_response_bytes", limit }.into());
     }
     let pairs = headers::checked_pairs(pairs, &mut state.names, field::is_name)?;
-    if state.call.may_respond && state.call.local_response.is_none() {
-        state.call.local_response = Some(LocalResponse {
-            status,
-            details: details.to_vec(),
-            headers: pairs.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
-            body: body.to_vec(),
-            grpc_status: u32::try_from(grpc_status).ok(),
-        });
-    }
-    Ok(())
+    let response = LocalResponse {
+        status,
+        details: details.to_vec(),
+        headers: pairs.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+        body: body.to_vec(),
+        grpc_status: u32::try_from(grpc_status).ok(),
+    };
+    state.respond(response)
 }

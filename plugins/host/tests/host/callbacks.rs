@@ -1,9 +1,9 @@
 //! The life of an instance and of its streams.
 
-use coditect_proxy_wasm::{Action, PluginConfig, StartError, StreamError};
+use coditect_proxy_wasm::{Action, Direction, PluginConfig, StartError, StreamError};
 
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, engine, load};
+use crate::world::{Http, engine, http, load, share};
 
 /// Reports a mark for the callback, then each of its arguments.
 fn tracing_guest() -> Guest {
@@ -37,16 +37,16 @@ fn callbacks_come_in_envoy_s_order_with_their_arguments() {
     let end = [170, 1, 180, 1];
     assert_eq!(world.reports(), [&start[..], &end[..]].concat(), "the canary's whole life");
 
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
     assert_eq!(world.reports(), [&start[..], &[110, 2, 1]].concat());
-    let outcome = stream.on_request_headers(&mut http, true).unwrap();
+    let outcome = stream.on_headers(Direction::Request, true).unwrap();
     assert_eq!((outcome.action, outcome.local_response), (Action::Continue, None));
     assert_eq!(world.reports(), [140, 2, 6, 1]);
-    let outcome = stream.on_response_headers(&mut http, false).unwrap();
+    let outcome = stream.on_headers(Direction::Response, false).unwrap();
     assert_eq!((outcome.action, outcome.local_response), (Action::Pause, None));
     assert_eq!(world.reports(), [150, 2, 2, 0]);
-    stream.close(&mut http).unwrap();
+    stream.close().unwrap();
     assert_eq!(world.reports(), [160, 2, 170, 2, 180, 2]);
 
     drop((plugin, engine));
@@ -56,7 +56,7 @@ fn callbacks_come_in_envoy_s_order_with_their_arguments() {
 #[test]
 fn an_abandoned_stream_is_deleted_without_a_log() {
     let (plugin, world) = load(tracing_guest().wasm());
-    let stream = plugin.open("tenant", &mut Http::default()).unwrap();
+    let stream = plugin.open("tenant", share(&http())).unwrap();
     world.clear();
     drop(stream);
     assert_eq!(world.reports(), [170, 2, 180, 2]);
@@ -66,11 +66,11 @@ fn an_abandoned_stream_is_deleted_without_a_log() {
 fn a_command_module_runs_start_and_every_callback_is_optional() {
     let (plugin, world) =
         load(Guest::new().with(r#"(func (export "_start") (call $report (i32.const 7)))"#).wasm());
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    let outcome = stream.on_request_headers(&mut http, true).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    let outcome = stream.on_headers(Direction::Request, true).unwrap();
     assert_eq!((outcome.action, outcome.local_response), (Action::Continue, None));
-    stream.close(&mut http).unwrap();
+    stream.close().unwrap();
     assert_eq!(world.reports(), [7]);
 }
 
@@ -98,10 +98,10 @@ fn in_abi_0_1_0_header_callbacks_have_two_parameters() {
     config.configuration = b"plugin".to_vec();
     let plugin = engine.load(config).unwrap();
     assert_eq!(world.texts(), ["vm", "plugin"]);
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
     // It returns the number of headers, which is no action: that stops.
-    assert_eq!(stream.on_request_headers(&mut http, true).unwrap().action, Action::Pause);
+    assert_eq!(stream.on_headers(Direction::Request, true).unwrap().action, Action::Pause);
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn a_false_from_configure_for_one_tenant_is_an_error_and_no_trap() {
     );
     let guest = guest.on("proxy_on_configure", &body).on("proxy_on_request_headers", "unreachable");
     let (plugin, _) = load(guest.wasm());
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    stream.on_request_headers(&mut http, true).unwrap_err();
-    let error = plugin.open("tenant", &mut http).err().expect("refused");
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    stream.on_headers(Direction::Request, true).unwrap_err();
+    let error = plugin.open("tenant", share(&http)).err().expect("refused");
     let StreamError::Start { reason: StartError::Refused { function }, .. } = error else {
         panic!("{error}")
     };

@@ -3,15 +3,15 @@
 use coditect_proxy_wasm::StreamError;
 
 use crate::guest::{Guest, OUT, wire};
-use crate::world::{Http, load, load_with, pairs};
+use crate::world::{Http, http, load, load_with, pairs, share};
 
 /// Runs `body` in the request-headers callback; its result is reported.
 fn in_request(guest: Guest, body: &str) -> (Http, Vec<u32>) {
     let (plugin, world) = load(guest.on("proxy_on_request_headers", &format!("{body} (i32.const 0)")).wasm());
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    let _ = stream.on_request_headers(&mut http, true).unwrap();
-    stream.close(&mut http).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    let _ = stream.on_headers(Direction::Request, true).unwrap();
+    stream.close().unwrap();
     (http, world.reports())
 }
 
@@ -47,10 +47,10 @@ fn values_are_added_replaced_and_removed() {
     ];
     let (http, reports) = in_request(guest, &body.concat());
     assert_eq!(reports, [0; 5]);
-    assert_eq!(http.request_values("x-a"), ["1", "2", "3"]);
-    assert_eq!(http.request_values("x-new"), ["3"]);
-    assert_eq!(http.request_values(":path"), ["/y"]);
-    assert!(http.request_values(":method").is_empty());
+    assert_eq!(http.lock().unwrap().request_values("x-a"), ["1", "2", "3"]);
+    assert_eq!(http.lock().unwrap().request_values("x-new"), ["3"]);
+    assert_eq!(http.lock().unwrap().request_values(":path"), ["/y"]);
+    assert!(http.lock().unwrap().request_values(":method").is_empty());
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn all_pairs_come_in_the_specification_s_form() {
         format!("{} (call $say_out)", report(&format!("proxy_get_header_map_pairs (i32.const 2) {OUT}")));
     let (plugin, world) =
         load(Guest::new().on("proxy_on_response_headers", &(body + "(i32.const 0)")).wasm());
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    let _ = stream.on_response_headers(&mut http, true).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    let _ = stream.on_headers(Direction::Response, true).unwrap();
     let lines = world.log.lock().unwrap().clone();
     assert_eq!(lines[0].message, 0_u32.to_le_bytes());
     assert_eq!(lines[1].message, wire(&[(":status", "200"), ("content-type", "text/plain")]));
@@ -142,8 +142,8 @@ fn writing_more_than_the_budget_is_the_guest_s_end() {
     );
     let wasm = guest.on("proxy_on_request_headers", &flood).wasm();
     let (plugin, _) = load_with(wasm, |config| config.limits.header_bytes = 200);
-    let mut http = Http::default();
-    let error = plugin.open("t", &mut http).unwrap().on_request_headers(&mut http, true).unwrap_err();
+    let http = http();
+    let error = plugin.open("t", share(&http)).unwrap().on_headers(Direction::Request, true).unwrap_err();
     let StreamError::Trap(trap) = error else { panic!("{error}") };
     assert_eq!(trap.cause.to_string(), "`header_bytes` of 200 bytes used up in one callback");
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use coditect_proxy_wasm::{Plugin, StreamError, Trap, TrapCause};
+use coditect_proxy_wasm::{Direction, Plugin, StreamError, Trap, TrapCause};
 
 use crate::guest::Guest;
-use crate::world::{Http, load, load_with};
+use crate::world::{Http, http, load, load_with, share};
 
 /// Runs a guest whose request callback attacks when the request has `x-attack`.
 fn attack(guest: Guest, body: &str) -> Trap {
@@ -18,11 +18,11 @@ fn attack(guest: Guest, body: &str) -> Trap {
     );
     let wasm = guest.on("proxy_on_request_headers", &guarded).wasm();
     let (plugin, _) = load_with(wasm, |config| config.limits.callback_cpu = Duration::from_millis(20));
-    let mut other = Http::default();
-    let mut bystander = plugin.open("bystander", &mut other).unwrap();
+    let other = http();
+    let mut bystander = plugin.open("bystander", share(&other)).unwrap();
     let trap = attacked(&plugin);
-    let _ = bystander.on_request_headers(&mut other, true).expect("another tenant's open stream goes on");
-    bystander.close(&mut other).unwrap();
+    let _ = bystander.on_headers(Direction::Request, true).expect("another tenant's open stream goes on");
+    bystander.close().unwrap();
     served(&plugin, "attacker");
     served(&plugin, "newcomer");
     assert_eq!(plugin.stats().traps, 1);
@@ -30,11 +30,11 @@ fn attack(guest: Guest, body: &str) -> Trap {
 }
 
 fn attacked(plugin: &Plugin) -> Trap {
-    let mut http = Http::default();
-    let mut same_instance = plugin.open("attacker", &mut http).unwrap();
-    let mut stream = plugin.open("attacker", &mut http).unwrap();
+    let http = http();
+    let mut same_instance = plugin.open("attacker", share(&http)).unwrap();
+    let mut stream = plugin.open("attacker", share(&http)).unwrap();
     http.request.push((b"x-attack".to_vec(), b"1".to_vec()));
-    let error = stream.on_request_headers(&mut http, true).unwrap_err();
+    let error = stream.on_headers(Direction::Request, true).unwrap_err();
     let StreamError::Trap(trap) = error else { panic!("{error}") };
     assert_eq!(trap.function, "proxy_on_request_headers");
     assert_eq!(
@@ -42,17 +42,17 @@ fn attacked(plugin: &Plugin) -> Trap {
         ("test", "attacker", Some("req-1"))
     );
     for stream in [&mut stream, &mut same_instance] {
-        let error = stream.on_response_headers(&mut http, true).unwrap_err();
+        let error = stream.on_headers(Direction::Response, true).unwrap_err();
         assert!(matches!(error, StreamError::InstanceLost { .. }), "{error}");
     }
     *trap
 }
 
 fn served(plugin: &Plugin, tenant: &str) {
-    let mut http = Http::default();
-    let mut stream = plugin.open(tenant, &mut http).expect("a new instance");
-    let _ = stream.on_request_headers(&mut http, true).expect("served");
-    stream.close(&mut http).expect("closed");
+    let http = http();
+    let mut stream = plugin.open(tenant, share(&http)).expect("a new instance");
+    let _ = stream.on_headers(Direction::Request, true).expect("served");
+    stream.close().expect("closed");
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn a_host_call_from_the_allocator() {
               (call $pairs (i32.const 0) (i32.const 64) (i32.const 68))))"#,
     );
     let (plugin, world) = load(wasm.unwrap());
-    let mut http = Http::default();
-    let error = plugin.open("t", &mut http).unwrap().on_request_headers(&mut http, true).unwrap_err();
+    let http = http();
+    let error = plugin.open("t", share(&http)).unwrap().on_headers(Direction::Request, true).unwrap_err();
     let StreamError::Trap(trap) = error else { panic!("{error}") };
     let place = "inside the guest's allocator";
     assert_eq!(trap.cause, TrapCause::Restricted { call: "proxy_get_header_map_pairs", place });
@@ -125,8 +125,8 @@ fn with_allocator(allocator: &str) -> Result<u32, StreamError> {
               (i32.const 0)))"#
     );
     let (plugin, world) = load(wat::parse_str(text).unwrap());
-    let mut http = Http::default();
-    let _ = plugin.open("t", &mut http).unwrap().on_request_headers(&mut http, true)?;
+    let http = http();
+    let _ = plugin.open("t", share(&http)).unwrap().on_headers(Direction::Request, true)?;
     Ok(world.reports()[0])
 }
 
@@ -212,9 +212,9 @@ fn no_arguments_of_a_host_call_can_hurt_the_host() {
         config.limits.property_bytes = large;
         config.limits.local_response_bytes = large;
     });
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    let _ = stream.on_request_headers(&mut http, true).expect("the guest lives");
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    let _ = stream.on_headers(Direction::Request, true).expect("the guest lives");
     let last = world.log.lock().unwrap().last().expect("the report").message.clone();
     assert_eq!(last, u32::to_le_bytes(made));
 }
@@ -250,17 +250,17 @@ fn a_loop_in_each_callback_is_cut_off() {
         )
         .0
     };
-    let mut http = Http::default();
+    let http = http();
     let plugin = looping("proxy_on_context_create", "(local.get $p1)");
-    cut(plugin.open("t", &mut http).err().unwrap(), "proxy_on_context_create");
+    cut(plugin.open("t", share(&http)).err().unwrap(), "proxy_on_context_create");
     let plugin = looping("proxy_on_response_headers", "(i32.const 1)");
     cut(
-        plugin.open("t", &mut http).unwrap().on_response_headers(&mut http, true).unwrap_err(),
+        plugin.open("t", share(&http)).unwrap().on_headers(Direction::Response, true).unwrap_err(),
         "proxy_on_response_headers",
     );
     let of_a_stream = "(i32.gt_u (local.get $p0) (i32.const 1))";
     for callback in ["proxy_on_log", "proxy_on_done", "proxy_on_delete"] {
         let plugin = looping(callback, of_a_stream);
-        cut(plugin.open("t", &mut http).unwrap().close(&mut http).unwrap_err(), callback);
+        cut(plugin.open("t", share(&http)).unwrap().close().unwrap_err(), callback);
     }
 }

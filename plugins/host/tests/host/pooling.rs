@@ -3,10 +3,10 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use coditect_proxy_wasm::{EngineSettings, PluginConfig, StreamError};
+use coditect_proxy_wasm::{Direction, EngineSettings, PluginConfig, StreamError};
 
 use crate::guest::Guest;
-use crate::world::{Http, engine, engine_with, load, load_with};
+use crate::world::{Http, engine, engine_with, http, load, load_with, share};
 
 /// Reports a number that counts requests within one instance.
 fn counting_guest() -> Vec<u8> {
@@ -19,10 +19,10 @@ fn counting_guest() -> Vec<u8> {
 }
 
 fn request(plugin: &coditect_proxy_wasm::Plugin, tenant: &str) -> Result<(), StreamError> {
-    let mut http = Http::default();
-    let mut stream = plugin.open(tenant, &mut http)?;
-    let _ = stream.on_request_headers(&mut http, true)?;
-    stream.close(&mut http)
+    let http = http();
+    let mut stream = plugin.open(tenant, share(&http))?;
+    let _ = stream.on_headers(Direction::Request, true)?;
+    stream.close()
 }
 
 #[test]
@@ -40,15 +40,15 @@ fn streams_of_one_instance_interleave() {
     let body = "(call $report (local.get $p0)) (i32.const 0)";
     let guest = Guest::new().on("proxy_on_request_headers", body).on("proxy_on_response_headers", body);
     let (plugin, world) = load(guest.wasm());
-    let mut http = Http::default();
-    let mut one = plugin.open("t", &mut http).unwrap();
-    let mut two = plugin.open("t", &mut http).unwrap();
-    let _ = two.on_request_headers(&mut http, true).unwrap();
-    let _ = one.on_request_headers(&mut http, true).unwrap();
-    let _ = two.on_response_headers(&mut http, true).unwrap();
-    one.close(&mut http).unwrap();
-    let mut three = plugin.open("t", &mut http).unwrap();
-    let _ = three.on_request_headers(&mut http, true).unwrap();
+    let http = http();
+    let mut one = plugin.open("t", share(&http)).unwrap();
+    let mut two = plugin.open("t", share(&http)).unwrap();
+    let _ = two.on_headers(Direction::Request, true).unwrap();
+    let _ = one.on_headers(Direction::Request, true).unwrap();
+    let _ = two.on_headers(Direction::Response, true).unwrap();
+    one.close().unwrap();
+    let mut three = plugin.open("t", share(&http)).unwrap();
+    let _ = three.on_headers(Direction::Request, true).unwrap();
     assert_eq!(world.reports(), [3, 2, 3, 4], "context ids are not used again");
     assert_eq!(plugin.stats().instances_started, 2, "the canary and one");
 }
@@ -76,13 +76,13 @@ fn the_least_recently_used_idle_instance_makes_room() {
 fn an_instance_in_use_is_not_taken_away() {
     let (engine, _) = engine_with(EngineSettings { max_instances: 1, ..EngineSettings::default() });
     let plugin = engine.load(PluginConfig::new("one", counting_guest())).unwrap();
-    let mut http = Http::default();
-    let mut stream = plugin.open("a", &mut http).unwrap();
-    let error = plugin.open("b", &mut http).err().expect("no room");
+    let http = http();
+    let mut stream = plugin.open("a", share(&http)).unwrap();
+    let error = plugin.open("b", share(&http)).err().expect("no room");
     assert!(matches!(error, StreamError::Exhausted { limit: 1, .. }), "{error}");
     assert_eq!(plugin.stats().exhausted, 1);
-    let _ = stream.on_request_headers(&mut http, true).unwrap();
-    stream.close(&mut http).unwrap();
+    let _ = stream.on_headers(Direction::Request, true).unwrap();
+    stream.close().unwrap();
     request(&plugin, "b").unwrap();
 }
 
@@ -91,12 +91,12 @@ fn a_plugin_s_instances_go_with_it_and_not_before_its_streams() {
     let (engine, _) = engine();
     let plugin = engine.load(PluginConfig::new("one", counting_guest())).unwrap();
     plugin.warm("a").unwrap();
-    let mut http = Http::default();
-    let mut stream = plugin.open("b", &mut http).unwrap();
+    let http = http();
+    let mut stream = plugin.open("b", share(&http)).unwrap();
     assert_eq!(engine.live_instances(), 2);
     drop(plugin);
-    let _ = stream.on_request_headers(&mut http, true).expect("an old stream ends on the old plugin");
-    stream.close(&mut http).unwrap();
+    let _ = stream.on_headers(Direction::Request, true).expect("an old stream ends on the old plugin");
+    stream.close().unwrap();
     assert_eq!((engine.live_instances(), engine.live_modules()), (0, 0));
 }
 
@@ -162,14 +162,14 @@ fn threads_share_a_tenant_s_instances() {
                 barrier.wait();
                 let mut trapped = 0;
                 for number in 0..REQUESTS {
-                    let mut http = Http::default();
+                    let http = http();
                     let traps = worker == 0 && number % 10 == 0;
                     if traps {
                         http.request.push((b"x-trap".to_vec(), Vec::new()));
                     }
-                    let result = plugin.open("t", &mut http).and_then(|mut stream| {
-                        let _ = stream.on_request_headers(&mut http, true)?;
-                        stream.close(&mut http)
+                    let result = plugin.open("t", share(&http)).and_then(|mut stream| {
+                        let _ = stream.on_headers(Direction::Request, true)?;
+                        stream.close()
                     });
                     match result {
                         Ok(()) => assert!(!traps, "a trap went unnoticed"),

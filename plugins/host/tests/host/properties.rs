@@ -1,7 +1,7 @@
 //! Property values and writes.
 
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, load, load_with};
+use crate::world::{Http, http, load, load_with, share};
 
 /// The values of these properties in the request (or response) callback, as bytes; `None` where there is none.
 fn read(callback: &str, paths: &[&str], http: &mut Http) -> Vec<Option<Vec<u8>>> {
@@ -83,7 +83,7 @@ fn a_set_property_reaches_the_embedder_which_may_refuse() {
         .on("proxy_on_request_headers", &(body + "(i32.const 0)"));
     let (plugin, world) = load(guest.wasm());
     let mut http = Http { properties: Vec::new(), ..Http::default() };
-    crate::world::exchange(&plugin, &mut http);
+    crate::world::exchange(&plugin, &http);
     assert_eq!(world.reports(), [1, 0, 2, 2], "a root context has no stream to set it on");
     assert_eq!(http.properties, [(vec![b"my".to_vec(), b"thing".to_vec()], b"v".to_vec())]);
 }

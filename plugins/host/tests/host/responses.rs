@@ -1,9 +1,9 @@
 //! Local responses.
 
-use coditect_proxy_wasm::{Action, LocalResponse};
+use coditect_proxy_wasm::{Action, Direction, LocalResponse};
 
 use crate::guest::{Guest, wire};
-use crate::world::{Http, exchange, load, load_with};
+use crate::world::{Http, exchange, http, load, load_with, share};
 
 /// A call of `proxy_send_local_response` whose status is reported.
 fn send(guest: &mut Guest, status: i32, headers: &[u8]) -> String {
@@ -23,9 +23,9 @@ fn the_first_one_is_captured_whole_and_stops_the_stream() {
         .on("proxy_on_request_headers", &format!("{first} {second} (i32.const 0)"))
         .on("proxy_on_response_headers", &format!("{response} (i32.const 0)"));
     let (plugin, world) = load(guest.wasm());
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    let outcome = stream.on_request_headers(&mut http, true).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    let outcome = stream.on_headers(Direction::Request, true).unwrap();
     assert_eq!(outcome.action, Action::Pause, "whatever the guest returned");
     let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
     let expected = LocalResponse {
@@ -37,7 +37,7 @@ fn the_first_one_is_captured_whole_and_stops_the_stream() {
     };
     assert_eq!(outcome.local_response, Some(expected));
     // It passes through the plugin's own response callback, where another one is ignored.
-    let outcome = stream.on_response_headers(&mut http, false).unwrap();
+    let outcome = stream.on_headers(Direction::Response, false).unwrap();
     assert_eq!((outcome.action, outcome.local_response), (Action::Continue, None));
     assert_eq!(world.reports(), [0, 0, 0]);
 }
@@ -47,9 +47,9 @@ fn a_response_can_be_replaced_too() {
     let mut guest = Guest::new();
     let send = send(&mut guest, 599, &[]);
     let (plugin, _) = load(guest.on("proxy_on_response_headers", &(send + "(i32.const 0)")).wasm());
-    let mut http = Http::default();
-    let mut stream = plugin.open("tenant", &mut http).unwrap();
-    let outcome = stream.on_response_headers(&mut http, false).unwrap();
+    let http = http();
+    let mut stream = plugin.open("tenant", share(&http)).unwrap();
+    let outcome = stream.on_headers(Direction::Response, false).unwrap();
     assert_eq!(outcome.local_response.map(|response| response.status), Some(599));
 }
 
@@ -68,7 +68,7 @@ fn it_needs_a_final_status_good_headers_and_a_header_callback() {
         .on("proxy_on_log", &elsewhere)
         .on("proxy_on_done", &(elsewhere.clone() + "(i32.const 1)"));
     let (plugin, world) = load(guest.wasm());
-    exchange(&plugin, &mut Http::default());
+    exchange(&plugin, &http());
     assert_eq!(world.reports(), [2; 3 + 9 + 2]);
 }
 
@@ -78,7 +78,7 @@ fn a_body_past_the_limit_is_the_guest_s_end() {
     let send = send(&mut guest, 200, &[]);
     let wasm = guest.on("proxy_on_request_headers", &(send + "(i32.const 0)")).wasm();
     let (plugin, _) = load_with(wasm, |config| config.limits.local_response_bytes = 1);
-    let mut http = Http::default();
-    let error = plugin.open("t", &mut http).unwrap().on_request_headers(&mut http, true).unwrap_err();
+    let http = http();
+    let error = plugin.open("t", share(&http)).unwrap().on_headers(Direction::Request, true).unwrap_err();
     assert!(error.to_string().contains("`local_response_bytes` of 1 bytes"), "{error}");
 }

@@ -1,9 +1,9 @@
 //! Shared data, metrics, the clock and the log, and what is not built.
 
-use coditect_proxy_wasm::{LogLevel, MetricSample, MetricValue, PluginConfig};
+use coditect_proxy_wasm::{Direction, LogLevel, MetricSample, MetricValue, PluginConfig};
 
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, REALTIME, engine, exchange, load, load_with};
+use crate::world::{Http, REALTIME, engine, exchange, http, load, load_with, share};
 
 fn report(call: &str) -> String {
     format!("(call $report (call ${call}))")
@@ -33,9 +33,9 @@ fn shared_data_is_shared_by_vm_id_within_a_tenant_only() {
     };
     let (one, same, other) = (load("one", "vm"), load("two", "vm"), load("three", "other"));
     let visit = |plugin: &coditect_proxy_wasm::Plugin, tenant: &str| {
-        let mut http = Http::default();
-        let mut stream = plugin.open(tenant, &mut http).unwrap();
-        let _ = stream.on_request_headers(&mut http, true).unwrap();
+        let http = http();
+        let mut stream = plugin.open(tenant, share(&http)).unwrap();
+        let _ = stream.on_headers(Direction::Request, true).unwrap();
         world.reports()
     };
     // Status of get (1: not found), version, status of the matching set, of the one that does not match (8).
@@ -63,9 +63,9 @@ fn metrics_are_counted_by_tenant_and_summed_for_the_embedder() {
     let wasm = guest.on("proxy_on_request_headers", &(body.concat() + "(i32.const 0)")).wasm();
     let (plugin, world) = load(wasm);
     for (tenant, total) in [("a", 3), ("a", 6), ("b", 3)] {
-        let mut http = Http::default();
-        let mut stream = plugin.open(tenant, &mut http).unwrap();
-        let _ = stream.on_request_headers(&mut http, true).unwrap();
+        let http = http();
+        let mut stream = plugin.open(tenant, share(&http)).unwrap();
+        let _ = stream.on_headers(Direction::Request, true).unwrap();
         assert_eq!(world.reports(), [0, 2, 2, 0, 2, 1, 0, total]);
     }
     let sample = MetricSample { name: "hits".to_owned(), value: MetricValue::Counter(9) };
@@ -117,7 +117,7 @@ fn the_log_has_a_level_and_knows_its_request() {
     ];
     let wasm = guest.on("proxy_on_request_headers", &(body.concat() + "(i32.const 0)")).wasm();
     let (plugin, world) = load_with(wasm, |config| config.log_level = LogLevel::Warn);
-    exchange(&plugin, &mut Http::default());
+    exchange(&plugin, &http());
     let lines = world.log.lock().unwrap().clone();
     assert_eq!(lines.len(), 1);
     assert_eq!((lines[0].level, lines[0].message.as_slice()), (LogLevel::Warn, &b"high"[..]));
@@ -132,8 +132,8 @@ fn logging_more_than_the_budget_is_the_guest_s_end() {
         format!("(loop $again (drop (call $proxy_log (i32.const 2) {line})) (br $again)) (i32.const 0)");
     let wasm = guest.on("proxy_on_request_headers", &flood).wasm();
     let (plugin, world) = load_with(wasm, |config| config.limits.log_bytes = 35);
-    let mut http = Http::default();
-    let error = plugin.open("t", &mut http).unwrap().on_request_headers(&mut http, true).unwrap_err();
+    let http = http();
+    let error = plugin.open("t", share(&http)).unwrap().on_headers(Direction::Request, true).unwrap_err();
     assert!(error.to_string().contains("`log_bytes` of 35 bytes"), "{error}");
     assert_eq!(world.texts().len(), 3);
 }
@@ -148,7 +148,7 @@ fn the_clock_and_the_status_of_calls() {
     ];
     let (plugin, world) =
         load(Guest::new().on("proxy_on_request_headers", &(body.concat() + "(i32.const 0)")).wasm());
-    exchange(&plugin, &mut Http::default());
+    exchange(&plugin, &http());
     let (low, high) = (REALTIME & 0xffff_ffff, REALTIME >> 32);
     assert_eq!(world.reports(), [0, u32::try_from(low).unwrap(), u32::try_from(high).unwrap(), 0, 0, 0]);
 }
@@ -180,7 +180,7 @@ fn what_is_not_built_says_so() {
     body += &report("proxy_continue_stream (i32.const 4)");
     body += &report("proxy_done");
     let (plugin, world) = load(Guest::new().on("proxy_on_request_headers", &(body + "(i32.const 0)")).wasm());
-    exchange(&plugin, &mut Http::default());
+    exchange(&plugin, &http());
     let expected: Vec<u32> = [12].repeat(unimplemented.len() + 1).into_iter().chain([0, 1, 2, 1]).collect();
     assert_eq!(world.reports(), expected);
 }

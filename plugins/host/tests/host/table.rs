@@ -6,7 +6,7 @@ use std::fmt::Write;
 use coditect_proxy_wasm::PluginConfig;
 
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, engine, exchange};
+use crate::world::{Http, engine, exchange, http, share};
 
 /// The columns: root context created, vm_start, configure, stream context created, request headers, response headers,
 /// log, done, delete.
@@ -33,8 +33,8 @@ fn run(guest: Guest, getters: &[String]) -> Vec<Vec<(u32, u32)>> {
     config.limits.callback_cpu = std::time::Duration::from_secs(10);
     let plugin = engine.load(config).unwrap();
     world.clear();
-    let mut http = Http::default();
-    exchange(&plugin, &mut http);
+    let http = http();
+    exchange(&plugin, &http);
     let reports = world.reports();
     let per_column = getters.len() * 2;
     assert_eq!(reports.len(), COLUMNS * per_column);

@@ -1,8 +1,8 @@
 //! The WASI functions.
 
-use coditect_proxy_wasm::{LogLevel, StreamError, TrapCause};
+use coditect_proxy_wasm::{Direction, LogLevel, StreamError, TrapCause};
 
-use crate::world::{Http, MONOTONIC, exchange, load};
+use crate::world::{Http, MONOTONIC, exchange, http, load, share};
 
 /// A guest with these WASI imports and this body in the request-headers callback. It has no other imports, since
 /// imports come first.
@@ -36,7 +36,7 @@ fn guest(module: &str, body: &str) -> Vec<u8> {
 
 fn reports(module: &str, body: &str) -> Vec<u32> {
     let (plugin, world) = load(guest(module, body));
-    exchange(&plugin, &mut Http::default());
+    exchange(&plugin, &http());
     world.reports()
 }
 
@@ -46,7 +46,7 @@ fn stdout_and_stderr_go_to_the_log() {
         format!("(drop (call $fd_write (i32.const {fd}) (i32.const 2048) (i32.const 2) (i32.const 64)))")
     };
     let (plugin, world) = load(guest("wasi_unstable", &(write(1) + &write(2) + &write(3))));
-    exchange(&plugin, &mut Http::default());
+    exchange(&plugin, &http());
     let lines = world.log.lock().unwrap();
     let lines: Vec<_> = lines.iter().map(|line| (line.level, line.message.as_slice())).collect();
     assert_eq!(lines, [(LogLevel::Info, &b"hello world"[..]), (LogLevel::Error, &b"hello world"[..])]);
@@ -90,8 +90,8 @@ fn clocks_randomness_and_an_empty_environment() {
 #[test]
 fn proc_exit_is_the_guest_s_end() {
     let (plugin, _) = load(guest("wasi_snapshot_preview1", "(call $proc_exit (i32.const 3))"));
-    let mut http = Http::default();
-    let error = plugin.open("t", &mut http).unwrap().on_request_headers(&mut http, true).unwrap_err();
+    let http = http();
+    let error = plugin.open("t", share(&http)).unwrap().on_headers(Direction::Request, true).unwrap_err();
     let StreamError::Trap(trap) = error else { panic!("{error}") };
     assert_eq!(trap.cause, TrapCause::Exit(3));
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use coditect_proxy_wasm::{
-    Engine, EngineSettings, Environment, Exchange, HeaderMap, LogLevel, LogRecord, Plugin, PluginConfig,
-    Refused,
+    Direction, Engine, EngineSettings, Environment, Exchange, HeaderMap, LogLevel, LogRecord, Plugin,
+    PluginConfig, Refused, SharedExchange,
 };
 
 /// A fixed clock, a counting random source, and the log lines so far.
@@ -94,19 +94,32 @@ pub(crate) fn load_with(wasm: Vec<u8>, configure: impl FnOnce(&mut PluginConfig)
 }
 
 /// Opens a stream, runs both header callbacks, and closes it.
-pub(crate) fn exchange(plugin: &Plugin, http: &mut Http) {
-    let mut stream = plugin.open("tenant", http).expect("a stream");
-    let _ = stream.on_request_headers(http, true).expect("request headers");
-    let _ = stream.on_response_headers(http, true).expect("response headers");
-    stream.close(http).expect("the end");
+pub(crate) fn exchange(plugin: &Plugin, http: &Arc<Mutex<Http>>) {
+    let mut stream = plugin.open("tenant", share(http)).expect("a stream");
+    let _ = stream.on_headers(Direction::Request, true).expect("request headers");
+    let _ = stream.on_headers(Direction::Response, true).expect("response headers");
+    stream.close().expect("the end");
+}
+
+/// An exchange as the embedder holds it.
+pub(crate) fn http() -> Arc<Mutex<Http>> {
+    Arc::default()
+}
+
+/// The same as the host gets it.
+pub(crate) fn share(http: &Arc<Mutex<Http>>) -> SharedExchange {
+    Arc::clone(http) as SharedExchange
 }
 
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A request and a response.
+#[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) request: Pairs,
+    pub(crate) request_trailers: Pairs,
     pub(crate) response: Pairs,
+    pub(crate) response_trailers: Pairs,
     pub(crate) properties: Vec<(Vec<Vec<u8>>, Vec<u8>)>,
     pub(crate) request_id: String,
 }
@@ -145,7 +158,9 @@ impl Default for Http {
                 ("x-a", "1"),
                 ("x-a", "2"),
             ]),
+            request_trailers: pairs(&[("x-t", "1")]),
             response: pairs(&[(":status", "200"), ("content-type", "text/plain")]),
+            response_trailers: pairs(&[("x-u", "2")]),
             properties: SUPPLIED.iter().map(|path| (segments(path), b"supplied".to_vec())).collect(),
             request_id: "req-1".to_owned(),
         }
@@ -161,14 +176,18 @@ impl Http {
     fn map(&self, map: HeaderMap) -> &Pairs {
         match map {
             HeaderMap::Request => &self.request,
+            HeaderMap::RequestTrailers => &self.request_trailers,
             HeaderMap::Response => &self.response,
+            HeaderMap::ResponseTrailers => &self.response_trailers,
         }
     }
 
     fn map_mut(&mut self, map: HeaderMap) -> &mut Pairs {
         match map {
             HeaderMap::Request => &mut self.request,
+            HeaderMap::RequestTrailers => &mut self.request_trailers,
             HeaderMap::Response => &mut self.response,
+            HeaderMap::ResponseTrailers => &mut self.response_trailers,
         }
     }
 }
@@ -247,5 +266,9 @@ impl Exchange for Http {
         }
         self.properties.push((path.iter().map(|segment| segment.to_vec()).collect(), value.to_vec()));
         Ok(())
+    }
+
+    fn fork(&self) -> SharedExchange {
+        Arc::new(Mutex::new(self.clone()))
     }
 }

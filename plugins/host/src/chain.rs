@@ -1,0 +1,475 @@
+//! A request's plugins, one after the other: what Envoy's filter manager does between them.
+//!
+//! A request passes them first to last, its response last to first. Each part of a message (headers, pieces of the
+//! body, trailers) goes as far as the first plugin that holds it back. A pause at headers holds everything back until
+//! the plugin resumes the stream (or, with [`PluginConfig::stop_iteration`](crate::PluginConfig::stop_iteration), the
+//! headers only); a pause at a body keeps what has come and adds what follows, until the plugin answers a later piece
+//! with go on or resumes the stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::abi::{Action, Direction};
+use crate::error::StreamError;
+use crate::exchange::{LocalResponse, Outcome, SharedExchange};
+use crate::plugin::{FailureMode, Plugin};
+use crate::stream::{Bell, Fate, StreamContext};
+
+mod shadow;
+
+use shadow::Shadow;
+pub use shadow::ShadowVerdict;
+
+/// One part of a message on its way. What it is of headers and trailers is in the exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// The headers; `end` where nothing follows.
+    Headers {
+        /// Nothing follows.
+        end: bool,
+    },
+    /// A piece of the body.
+    Data {
+        /// The bytes; there may be none.
+        bytes: Bytes,
+        /// Nothing follows.
+        end: bool,
+    },
+    /// The trailers, which end a message.
+    Trailers,
+}
+
+/// One plugin's use for a request.
+pub struct Link {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// Whether it only watches: it runs on a copy, what it would have done is told to the observer, and nothing else
+    /// comes of it. Its calls out are made.
+    pub shadow: bool,
+    /// Who is told.
+    pub observer: Option<Arc<dyn LinkObserver>>,
+}
+
+/// Sees what becomes of a plugin's use, for metrics and logs.
+pub trait LinkObserver: Send + Sync {
+    /// A callback of a message ran and took so long on the wall clock.
+    fn callback(&self, callback: &'static str, elapsed: Duration) {
+        let _: (&str, Duration) = (callback, elapsed);
+    }
+
+    /// The plugin answered the request itself.
+    fn responded(&self, response: &LocalResponse) {
+        let _: &LocalResponse = response;
+    }
+
+    /// The plugin failed.
+    fn failed(&self, error: &StreamError) {
+        let _: &StreamError = error;
+    }
+
+    /// A plugin in shadow mode came to a verdict; once a request.
+    fn shadowed(&self, verdict: &ShadowVerdict) {
+        let _: &ShadowVerdict = verdict;
+    }
+}
+
+/// Why a message goes no further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// A plugin answers instead. Its response passes the response phase of the plugins the request has met.
+    Respond(LocalResponse),
+    /// A plugin failed, and it fails closed: 503.
+    Failed,
+    /// A plugin closed the stream: no response, the connection is broken off.
+    Closed,
+    /// A plugin holds back more than it may: 413 for a request, 502 for a response.
+    TooLarge,
+}
+
+/// The plugins of one request.
+///
+/// The embedder pushes each part of the request and of the response through it and forwards what comes out. Nothing
+/// here has a deadline: whoever waits for a plugin that holds a message back does so as long as the route allows.
+pub struct Chain {
+    exchange: SharedExchange,
+    tenant: Arc<str>,
+    bell: Arc<Bell>,
+    filters: Vec<Filter>,
+}
+
+/// One link at work.
+struct Filter {
+    link: Link,
+    stream: Option<StreamContext>,
+    shadow: Option<Shadow>,
+    /// It failed, and the message goes on without it.
+    dead: bool,
+    halves: [Half; 2],
+}
+
+/// What one filter has of one half of the exchange.
+#[derive(Debug, Clone, Copy, Default)]
+struct Half {
+    /// The plugin paused, and what it holds was not let go yet.
+    held: bool,
+    /// The headers are held, with their `end`.
+    headers: Option<bool>,
+}
+
+/// What one filter lets through, in order.
+#[derive(Default)]
+struct Through {
+    first: Option<Item>,
+    second: Option<Item>,
+    third: Option<Item>,
+}
+
+impl Through {
+    fn one(item: Item) -> Self {
+        Self { first: Some(item), ..Self::default() }
+    }
+
+    fn onto(self, position: usize, work: &mut Vec<(usize, Item)>) {
+        let items = [self.third, self.second, self.first];
+        work.extend(items.into_iter().flatten().map(|item| (position, item)));
+    }
+}
+
+impl Chain {
+    /// A request's chain. `tenant` is whose instances it uses.
+    #[must_use]
+    pub fn new(exchange: SharedExchange, tenant: &str, links: Vec<Link>) -> Self {
+        let filters = links.into_iter().map(Filter::new).collect();
+        Self { exchange, tenant: tenant.into(), bell: Arc::default(), filters }
+    }
+
+    /// Whether a plugin that the message meets looks at its body or trailers. Where none does, they need not be pushed.
+    #[must_use]
+    pub fn wants_body(&self, direction: Direction) -> bool {
+        self.filters.iter().any(|filter| {
+            let met = direction == Direction::Request || filter.stream.is_some() || filter.shadow.is_some();
+            let plugin = &filter.link.plugin;
+            met && (plugin.has_body_callback(direction) || plugin.has_trailer_callback(direction))
+        })
+    }
+
+    /// Sends one part through the chain, as far as it goes; waits while a plugin holds all of the message back. What
+    /// comes out is to be forwarded, in order; what is held comes out of a later call.
+    ///
+    /// Not cancellation safe: a chain whose push was abandoned is to be dropped.
+    ///
+    /// # Errors
+    /// The message goes no further.
+    pub async fn push(&mut self, direction: Direction, item: Item) -> Result<Vec<Item>, Stop> {
+        if self.bell.was_rung() {
+            self.fates()?;
+        }
+        let mut out = Vec::new();
+        self.run(direction, 0, item, &mut out).await?;
+        Ok(out)
+    }
+
+    /// Whether a plugin holds something of that message back. Then [`released`](Self::released) is to be awaited too.
+    #[must_use]
+    pub fn holds(&self, direction: Direction) -> bool {
+        self.filters.iter().any(|filter| filter.held(direction))
+    }
+
+    /// Waits until a plugin lets go of what it holds, and sends that on. Cancellation safe until it resolves to something;
+    /// for ever pending where nothing is held.
+    ///
+    /// # Errors
+    /// The message goes no further.
+    pub async fn released(&mut self, direction: Direction) -> Result<Vec<Item>, Stop> {
+        loop {
+            self.bell.was_rung();
+            self.fates()?;
+            let index = self.filters.iter().position(|filter| filter.was_released(direction));
+            if let Some(index) = index {
+                let position = self.index(direction, index);
+                let through = self.filters[index].let_go(direction, None);
+                let mut out = Vec::new();
+                self.run_through(direction, position + 1, through, &mut out).await?;
+                return Ok(out);
+            }
+            self.bell.heard().await;
+        }
+    }
+
+    /// Ends all streams: `proxy_on_log`, `proxy_on_done`, `proxy_on_delete`. To be called when the response is complete.
+    pub fn finish(mut self) {
+        for filter in &mut self.filters {
+            if let Some(shadow) = filter.shadow.take() {
+                shadow.finish(&filter.link);
+            }
+            let Some(stream) = filter.stream.take() else { continue };
+            if let Err(error) = stream.close() {
+                filter.failed(&error);
+            }
+        }
+    }
+
+    /// The index of the filter that a message meets as the `position`-th.
+    fn index(&self, direction: Direction, position: usize) -> usize {
+        match direction {
+            Direction::Request => position,
+            Direction::Response => self.filters.len() - 1 - position,
+        }
+    }
+
+    /// Sends an item on from the `from`-th position.
+    async fn run(
+        &mut self,
+        direction: Direction,
+        from: usize,
+        item: Item,
+        out: &mut Vec<Item>,
+    ) -> Result<(), Stop> {
+        self.run_through(direction, from, Through::one(item), out).await
+    }
+
+    async fn run_through(
+        &mut self,
+        direction: Direction,
+        from: usize,
+        through: Through,
+        out: &mut Vec<Item>,
+    ) -> Result<(), Stop> {
+        // The next is at the end. Each goes all the way before the one after it sets out, so they stay in order.
+        let mut work: Vec<(usize, Item)> = Vec::new();
+        through.onto(from, &mut work);
+        while let Some((position, item)) = work.pop() {
+            if position < self.filters.len() {
+                self.step(direction, position, item).await?.onto(position + 1, &mut work);
+            } else {
+                out.push(item);
+            }
+        }
+        Ok(())
+    }
+
+    /// One part at one filter.
+    async fn step(&mut self, direction: Direction, position: usize, item: Item) -> Result<Through, Stop> {
+        let index = self.index(direction, position);
+        if direction == Direction::Request && matches!(item, Item::Headers { .. }) {
+            self.open(index)?;
+        }
+        let filter = &mut self.filters[index];
+        if let Some(shadow) = &mut filter.shadow {
+            shadow.watch(direction, &item, &filter.link, &self.exchange);
+            return Ok(Through::one(item));
+        }
+        let Some(outcome) = filter.call(direction, &item) else { return Ok(Through::one(item)) };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return filter.fail(direction, &error, item),
+        };
+        if let Some(response) = outcome.local_response {
+            filter.responded(&response);
+            return Err(Stop::Respond(response));
+        }
+        if outcome.closed {
+            return Err(Stop::Closed);
+        }
+        if outcome.action == Action::Continue {
+            return Ok(filter.pass(direction, item, outcome.body));
+        }
+        let half = filter.half(direction);
+        half.held = true;
+        let end = match item {
+            Item::Headers { end } => {
+                half.headers = Some(end);
+                if filter.link.plugin.stop_iteration() && !end {
+                    return Ok(Through::default());
+                }
+                None
+            }
+            Item::Data { end: false, .. } => return Ok(Through::default()),
+            end => Some(end),
+        };
+        self.wait(index, direction).await?;
+        Ok(self.filters[index].let_go(direction, end))
+    }
+
+    /// Waits until the filter lets go.
+    async fn wait(&mut self, index: usize, direction: Direction) -> Result<(), Stop> {
+        loop {
+            self.bell.was_rung();
+            self.fates()?;
+            if !self.filters[index].held(direction) {
+                return Ok(());
+            }
+            self.bell.heard().await;
+        }
+    }
+
+    /// Opens the filter's stream; a plugin that fails at that has met the request all the same.
+    fn open(&mut self, index: usize) -> Result<(), Stop> {
+        let Self { exchange, tenant, bell, filters } = self;
+        let filter = &mut filters[index];
+        if filter.link.shadow {
+            filter.shadow = Some(Shadow::open(&filter.link, tenant, exchange));
+            return Ok(());
+        }
+        match filter.link.plugin.open_with(tenant, exchange, bell) {
+            Ok(stream) => {
+                filter.stream = Some(stream);
+                Ok(())
+            }
+            Err(error) => filter.judge(&error),
+        }
+    }
+
+    /// What happened to streams from outside their own callbacks.
+    fn fates(&mut self) -> Result<(), Stop> {
+        for filter in &mut self.filters {
+            let Some(stream) = &filter.stream else { continue };
+            if filter.dead {
+                continue;
+            }
+            match stream.fate() {
+                Fate::Alive => {}
+                Fate::Responded(response) => {
+                    filter.responded(&response);
+                    return Err(Stop::Respond(response));
+                }
+                Fate::Closed => return Err(Stop::Closed),
+                Fate::Lost => {
+                    let plugin = filter.link.plugin.shared_name();
+                    filter.judge(&StreamError::InstanceLost { plugin })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Filter {
+    fn new(link: Link) -> Self {
+        Self { link, stream: None, shadow: None, dead: false, halves: [Half::default(); 2] }
+    }
+
+    fn half(&mut self, direction: Direction) -> &mut Half {
+        let [request, response] = &mut self.halves;
+        match direction {
+            Direction::Request => request,
+            Direction::Response => response,
+        }
+    }
+
+    fn held(&self, direction: Direction) -> bool {
+        let [request, response] = &self.halves;
+        match direction {
+            Direction::Request => request.held,
+            Direction::Response => response.held,
+        }
+    }
+
+    /// Whether the plugin let go of what is still here.
+    fn was_released(&self, direction: Direction) -> bool {
+        self.held(direction)
+            && (self.dead || self.stream.as_ref().is_none_or(|stream| !stream.holds(direction)))
+    }
+
+    /// Runs the callback for a part; none where there is nobody to be called.
+    fn call(&mut self, direction: Direction, item: &Item) -> Option<Result<Outcome, StreamError>> {
+        let stream = self.stream.as_mut().filter(|_| !self.dead)?;
+        let began = self.link.observer.as_ref().map(|_| Instant::now());
+        let (callback, outcome) = match item {
+            Item::Headers { end } => {
+                (name(direction, "request_headers", "response_headers"), stream.on_headers(direction, *end))
+            }
+            Item::Data { bytes, end } => {
+                let outcome = stream.on_body(direction, bytes.clone(), *end);
+                (name(direction, "request_body", "response_body"), outcome)
+            }
+            Item::Trailers => {
+                (name(direction, "request_trailers", "response_trailers"), stream.on_trailers(direction))
+            }
+        };
+        if let (Some(observer), Some(began)) = (&self.link.observer, began) {
+            observer.callback(callback, began.elapsed());
+        }
+        Some(outcome)
+    }
+
+    /// What goes on where the plugin said so.
+    fn pass(&mut self, direction: Direction, item: Item, body: Bytes) -> Through {
+        let half = self.half(direction);
+        half.held = false;
+        let headers = half.headers.take().map(|end| Item::Headers { end });
+        match item {
+            Item::Headers { .. } => Through::one(item),
+            Item::Data { end, .. } => {
+                Through { first: headers, second: Some(Item::Data { bytes: body, end }), third: None }
+            }
+            Item::Trailers => {
+                let second = (!body.is_empty()).then_some(Item::Data { bytes: body, end: false });
+                Through { first: headers, second, third: Some(Item::Trailers) }
+            }
+        }
+    }
+
+    /// What goes on where the plugin let go; `end` is the part with which it held the message's end back.
+    fn let_go(&mut self, direction: Direction, end: Option<Item>) -> Through {
+        let bytes = self.stream.as_ref().map(|stream| stream.take_body(direction)).unwrap_or_default();
+        if let Some(end) = end {
+            return self.pass(direction, end, bytes);
+        }
+        let half = self.half(direction);
+        half.held = false;
+        let first = half.headers.take().map(|end| Item::Headers { end });
+        let second = (!bytes.is_empty()).then_some(Item::Data { bytes, end: false });
+        Through { first, second, third: None }
+    }
+
+    /// The callback for `item` failed.
+    fn fail(&mut self, direction: Direction, error: &StreamError, item: Item) -> Result<Through, Stop> {
+        if matches!(error, StreamError::BodyTooLarge { .. }) {
+            self.failed(error);
+            return Err(Stop::TooLarge);
+        }
+        self.judge(error)?;
+        let end = !matches!(item, Item::Headers { .. } | Item::Data { end: false, .. });
+        let mut through = match item {
+            Item::Headers { .. } => return Ok(Through::one(item)),
+            item if end => self.let_go(direction, Some(item)),
+            _ => self.let_go(direction, None),
+        };
+        if let Some(Item::Data { end: last, .. }) = &mut through.second {
+            *last = end && through.third.is_none();
+        }
+        Ok(through)
+    }
+
+    /// It failed: the message goes on without it where its failure mode is open.
+    fn judge(&mut self, error: &StreamError) -> Result<(), Stop> {
+        self.failed(error);
+        self.dead = true;
+        match self.link.plugin.failure_mode() {
+            FailureMode::Open => Ok(()),
+            FailureMode::Closed => Err(Stop::Failed),
+        }
+    }
+
+    fn failed(&self, error: &StreamError) {
+        if let Some(observer) = &self.link.observer {
+            observer.failed(error);
+        }
+    }
+
+    fn responded(&self, response: &LocalResponse) {
+        if let Some(observer) = &self.link.observer {
+            observer.responded(response);
+        }
+    }
+}
+
+fn name(direction: Direction, request: &'static str, response: &'static str) -> &'static str {
+    match direction {
+        Direction::Request => request,
+        Direction::Response => response,
+    }
+}

@@ -1,0 +1,114 @@
+//! A plugin that only watches: it runs on copies, and what it would have done is told.
+
+use crate::abi::{Action, Direction};
+use crate::error::StreamError;
+use crate::exchange::{LocalResponse, Outcome, SharedExchange};
+use crate::stream::{Fate, StreamContext};
+
+use std::sync::PoisonError;
+
+use super::{Item, Link};
+
+/// What a plugin in shadow mode would have done with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShadowVerdict {
+    /// Let it pass, changed or not.
+    Pass,
+    /// Answered it.
+    Respond(LocalResponse),
+    /// Held it back, and not let go by its end.
+    Hold,
+    /// Broken the connection off.
+    Close,
+    /// Failed.
+    Fail,
+}
+
+/// A shadow's stream, until it came to a verdict.
+pub(super) struct Shadow {
+    stream: Option<StreamContext>,
+    verdict: Option<ShadowVerdict>,
+}
+
+fn copy(exchange: &SharedExchange) -> SharedExchange {
+    exchange.lock().unwrap_or_else(PoisonError::into_inner).fork()
+}
+
+impl Shadow {
+    pub(super) fn open(link: &Link, tenant: &str, exchange: &SharedExchange) -> Self {
+        match link.plugin.open(tenant, copy(exchange)) {
+            Ok(stream) => Self { stream: Some(stream), verdict: None },
+            Err(error) => {
+                failed(link, &error);
+                Self { stream: None, verdict: Some(ShadowVerdict::Fail) }
+            }
+        }
+    }
+
+    /// Shows it a part. Of a half that it holds back at the headers it sees no more.
+    pub(super) fn watch(
+        &mut self,
+        direction: Direction,
+        item: &Item,
+        link: &Link,
+        exchange: &SharedExchange,
+    ) {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.verdict.is_none()) else { return };
+        let body = matches!(item, Item::Data { .. });
+        if stream.holds(direction) && (!body || !link.plugin.has_body_callback(direction)) {
+            return;
+        }
+        if !body {
+            stream.set_exchange(copy(exchange));
+        }
+        let outcome = match item {
+            Item::Headers { end } => stream.on_headers(direction, *end),
+            Item::Data { bytes, end } => stream.on_body(direction, bytes.clone(), *end),
+            Item::Trailers => stream.on_trailers(direction),
+        };
+        match outcome {
+            Ok(Outcome { local_response: Some(response), .. }) => {
+                self.verdict = Some(ShadowVerdict::Respond(response));
+            }
+            Ok(Outcome { closed: true, .. }) => self.verdict = Some(ShadowVerdict::Close),
+            Ok(Outcome { action: Action::Continue | Action::Pause, .. }) => {}
+            Err(error) => {
+                failed(link, &error);
+                self.verdict = Some(ShadowVerdict::Fail);
+            }
+        }
+    }
+
+    /// Ends it and tells its verdict.
+    pub(super) fn finish(mut self, link: &Link) {
+        let verdict = self.verdict.take().unwrap_or_else(|| self.last_verdict());
+        if let Some(observer) = &link.observer {
+            observer.shadowed(&verdict);
+        }
+        if let Some(stream) = self.stream.take()
+            && verdict != ShadowVerdict::Fail
+            && let Err(error) = stream.close()
+        {
+            failed(link, &error);
+        }
+    }
+
+    fn last_verdict(&self) -> ShadowVerdict {
+        let Some(stream) = &self.stream else { return ShadowVerdict::Fail };
+        match stream.fate() {
+            Fate::Responded(response) => ShadowVerdict::Respond(response),
+            Fate::Closed => ShadowVerdict::Close,
+            Fate::Lost => ShadowVerdict::Fail,
+            Fate::Alive if stream.holds(Direction::Request) || stream.holds(Direction::Response) => {
+                ShadowVerdict::Hold
+            }
+            Fate::Alive => ShadowVerdict::Pass,
+        }
+    }
+}
+
+fn failed(link: &Link, error: &StreamError) {
+    if let Some(observer) = &link.observer {
+        observer.failed(error);
+    }
+}

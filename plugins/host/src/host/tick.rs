@@ -1,0 +1,29 @@
+//! `proxy_set_tick_period_milliseconds`.
+
+use std::time::Duration;
+
+use wasmtime::Linker;
+
+use super::{Allowed, export};
+use crate::schedule::nanoseconds;
+use crate::state::{Answer, Caller, HostState};
+
+pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    export!(linker, "proxy_set_tick_period_milliseconds", Allowed::Callbacks, set_period, (period: u32));
+    Ok(())
+}
+
+/// 0 turns ticks off. A period below the limit is that limit. The first tick comes one period from now.
+fn set_period(caller: &mut Caller<'_>, period: u32) -> Answer {
+    let state = caller.data_mut();
+    state.root.tick_generation += 1;
+    state.root.tick = None;
+    if period > 0 {
+        let plugin = &state.scope.plugin;
+        let period = Duration::from_millis(period.into()).max(plugin.limits.min_tick);
+        state.root.tick = Some(period);
+        let due = plugin.environment.monotonic_nanoseconds().saturating_add(nanoseconds(period));
+        state.mailbox.schedule().tick(due, &state.mailbox, state.root.tick_generation);
+    }
+    Ok(())
+}

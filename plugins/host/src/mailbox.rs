@@ -1,0 +1,108 @@
+//! What happens to an instance from outside its streams' callbacks: ticks, answers to calls out, queue notifications.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use crate::calls::{CallFailure, HttpCallResponse, Pairs};
+use crate::pool::Cell;
+use crate::schedule::Schedule;
+
+/// Something an instance is to be told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A tick of the period that was set as the `generation`-th.
+    Tick {
+        generation: u64,
+    },
+    QueueReady {
+        token: u32,
+    },
+    HttpResponse {
+        token: u32,
+        response: Result<HttpCallResponse, CallFailure>,
+    },
+    GrpcInitialMetadata {
+        token: u32,
+        metadata: Pairs,
+    },
+    GrpcMessage {
+        token: u32,
+        message: Bytes,
+    },
+    GrpcTrailingMetadata {
+        token: u32,
+        metadata: Pairs,
+    },
+    GrpcClose {
+        token: u32,
+        status: i32,
+        message: String,
+    },
+}
+
+/// An instance's address, which outlives it.
+pub(crate) struct Mailbox {
+    slot: Mutex<Slot>,
+    schedule: Arc<Schedule>,
+}
+
+enum Slot {
+    /// The instance is being started. What comes is kept; at most its calls in flight and a tick.
+    Starting(Vec<Event>),
+    Open(Weak<Cell>),
+    Closed,
+}
+
+impl Mailbox {
+    pub(crate) fn new(schedule: Arc<Schedule>) -> Arc<Self> {
+        Arc::new(Self { slot: Mutex::new(Slot::Starting(Vec::new())), schedule })
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn schedule(&self) -> &Arc<Schedule> {
+        &self.schedule
+    }
+
+    /// The instance was started, and lives in this cell.
+    pub(crate) fn open(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let before = std::mem::replace(&mut *self.slot(), Slot::Open(Arc::downgrade(cell)));
+        if let Slot::Starting(events) = before {
+            for event in events {
+                self.post(event);
+            }
+        }
+    }
+
+    /// The instance is gone.
+    pub(crate) fn close(&self) {
+        *self.slot() = Slot::Closed;
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(*self.slot(), Slot::Closed)
+    }
+
+    /// Runs the event's callback on this thread. Never from within a callback of the same instance.
+    pub(crate) fn deliver(&self, event: Event) {
+        let cell = match &mut *self.slot() {
+            Slot::Starting(events) => {
+                events.push(event);
+                return;
+            }
+            Slot::Open(cell) => cell.upgrade(),
+            Slot::Closed => None,
+        };
+        if let Some(cell) = cell {
+            cell.handle(event);
+        }
+    }
+
+    /// Leaves the event to whoever drives the engine. From anywhere.
+    pub(crate) fn post(self: &Arc<Self>, event: Event) {
+        self.schedule.post(self, event);
+    }
+}
