@@ -38,6 +38,9 @@ pub(crate) struct OnMessage {
     pub(crate) trailers: Option<TypedFunc<(u32, u32), u32>>,
 }
 
+/// `proxy_on_http_call_response`: context, token, headers, bytes of the body, trailers.
+type OnHttpCallResponse = TypedFunc<(u32, u32, u32, u32, u32), ()>;
+
 /// The callbacks this host calls, where the module has them.
 pub(crate) struct Callbacks {
     pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
@@ -47,7 +50,7 @@ pub(crate) struct Callbacks {
     pub(crate) response: OnMessage,
     pub(crate) tick: Option<TypedFunc<u32, ()>>,
     pub(crate) queue_ready: Option<TypedFunc<(u32, u32), ()>>,
-    pub(crate) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) http_call_response: Option<OnHttpCallResponse>,
     pub(crate) grpc_initial_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
     pub(crate) grpc_message: Option<TypedFunc<(u32, u32, u32), ()>>,
     pub(crate) grpc_trailing_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,

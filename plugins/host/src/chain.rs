@@ -204,7 +204,7 @@ impl Chain {
             if let Some(shadow) = filter.shadow.take() {
                 shadow.finish(&filter.link);
             }
-            let Some(stream) = filter.stream.take() else { continue };
+            let Some(stream) = filter.stream.take().filter(|_| !filter.dead) else { continue };
             if let Err(error) = stream.close() {
                 filter.failed(&error);
             }
@@ -298,7 +298,7 @@ impl Chain {
         loop {
             self.bell.was_rung();
             self.fates()?;
-            if !self.filters[index].held(direction) {
+            if self.filters[index].was_released(direction) {
                 return Ok(());
             }
             self.bell.heard().await;

@@ -6,35 +6,36 @@
 //!
 //! ```no_run
 //! # use coditect_proxy_wasm::*;
-//! # fn run(environment: std::sync::Arc<dyn Environment>, exchange: &mut dyn Exchange)
+//! # async fn run(environment: std::sync::Arc<dyn Environment>, exchange: SharedExchange)
 //! #     -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::new(EngineSettings::default(), environment)?;
 //! let mut config = PluginConfig::new("tenant-policy", std::fs::read("tenant_policy.wasm")?);
 //! config.configuration = br#"{"deny_values": ["blocked"]}"#.to_vec();
 //! let plugin = engine.load(config)?;
 //!
-//! let mut stream = plugin.open("6f2a…", exchange)?;
-//! let outcome = stream.on_request_headers(exchange, true)?;
-//! if let Some(response) = outcome.local_response {
-//!     // send it; it passes through the response callbacks like any other
+//! let links = vec![Link { plugin, shadow: false, observer: None }];
+//! let mut chain = Chain::new(exchange, "6f2a…", links);
+//! match chain.push(Direction::Request, Item::Headers { end: true }).await {
+//!     Ok(_items) => { /* forward them, push the response */ }
+//!     Err(Stop::Respond(_response)) => { /* send it; it passes the response phase like any other */ }
+//!     Err(_stop) => { /* refuse the request */ }
 //! }
-//! let _ = stream.on_response_headers(exchange, false)?;
-//! stream.close(exchange)?;
+//! chain.finish();
 //! # Ok(()) }
 //! ```
 //!
-//! Everything is synchronous: one method, one callback, on the calling thread, bounded by a CPU budget. A
-//! [`StreamContext`] is `Send` and may be held across awaits; no lock is.
+//! Callbacks are synchronous: each runs on the calling thread, bounded by a CPU budget, and no lock is held across an
+//! await. What waits is [`Chain`], while a plugin holds a message back.
 //!
 //! # What an embedder does
 //!
 //! - It loads plugins off the request path ([`Engine::load`] compiles), and swaps a [`Plugin`] by dropping it: streams
 //!   that are open keep the old one alive until they end.
-//! - It sends a request's local response instead of going on, and lets that response pass through the response
-//!   callbacks of every plugin the request went through, this one's included.
-//! - It answers 503, or goes on where [`Plugin::failure_mode`] is open, for every [`StreamError`] before the response
-//!   is on its way, and for a pause without a local response. A failure in [`StreamContext::close`] changes nothing.
-//! - It closes each stream when the response is complete.
+//! - It drives the engine ([`Engine::run_due`]): ticks and queue notifications come from nowhere else.
+//! - It pushes each part of request and response through the request's [`Chain`], forwards what comes out, and acts on
+//!   [`Stop`]. It bounds how long it waits for a chain.
+//! - It answers calls out ([`Environment::http_call`]), from another stack than the one that asked.
+//! - It finishes the chain when the response is complete.
 //! - It keeps its own headers from being written ([`Refused`]) and supplies the properties below.
 //!
 //! # Who shares what
@@ -43,7 +44,9 @@
 //! |---|---|
 //! | compiled code | module (SHA-256 of its bytes) |
 //! | guest instance: memory, globals, contexts | plugin and tenant, up to [`Limits::instances_per_tenant`] of them |
-//! | shared data | `vm_id` and tenant, while an instance of that scope lives |
+//! | shared data | owner, `vm_id` and tenant, while an instance of that scope lives |
+//! | queues | tenant, found by `vm_id` and name, while an instance of that tenant lives |
+//! | calls under way | plugin and tenant |
 //! | metrics the guest can read | plugin and tenant |
 //! | metrics the embedder can read | plugin, summed over tenants |
 //!
@@ -65,10 +68,11 @@
 //!
 //! | path | encoding | |
 //! |---|---|---|
-//! | `coditect.tenant` | string | tenant id of the verified token; absent for a public request |
-//! | `coditect.user` | string | user id |
-//! | `coditect.session` | string | auth-session id |
-//! | `coditect.workspace` | string | workspace session in the path, where the route has one |
+//! | `coditect.tenant_id` | string | of the verified token; absent for a public request |
+//! | `coditect.user_id` | string | |
+//! | `coditect.session_id` | string | auth session |
+//! | `coditect.workspace_id` | string | workspace session in the path, where the route has one |
+//! | `coditect.claims.<name>` | string | a claim of the verified token |
 //! | `coditect.route` | string | the route's prefix, as configured |
 //! | `request.protocol` | string | `HTTP/1.1`, `HTTP/2` |
 //! | `request.time` | time | arrival |
@@ -86,36 +90,33 @@
 //!
 //! string: the bytes. int: `int64`, 8 bytes little-endian. time: int, nanoseconds since 1970. bool: one byte, 0 or 1.
 //!
-//! In which callbacks a property is visible is Envoy's table and enforced here: `request.*` with the request headers
-//! and in the log, `response.*` with the response headers and in the log (but for protocol, sizes, time and flags,
-//! which are always there), `upstream.*` from the response on, the rest in all of a stream's callbacks but
-//! `proxy_on_done` and `proxy_on_delete`.
+//! In which callbacks a property is visible is Envoy's table and enforced here: `request.*` while the request's headers
+//! are, and in the log; `response.*` from the response's headers on (its maps: while they are there), and in the log (but
+//! protocol, sizes, time and flags are always there); `upstream.*` once the request's headers went on; the rest in all of
+//! a stream's callbacks but `proxy_on_done` and `proxy_on_delete`. A root context sees an exchange only through
+//! `proxy_set_effective_context`.
 //!
-//! # What is built
+//! # Pauses
 //!
-//! Callbacks: start-up (`_initialize` and `main`, or `_start`), `proxy_on_context_create`, `proxy_on_vm_start`,
-//! `proxy_on_configure`, `proxy_on_request_headers`, `proxy_on_response_headers`, `proxy_on_log`, `proxy_on_done`,
-//! `proxy_on_delete`. Host calls: log and log level, clock, properties, header maps of requests and responses, the two
-//! configurations as buffers, local responses, effective context, `proxy_done`, `proxy_get_status`, shared data,
-//! metrics, and the WASI functions that SDKs link.
+//! A callback that answers anything but `CONTINUE` holds its message back. Its maps and buffers stay readable and
+//! writable, from any of the instance's callbacks through `proxy_set_effective_context`, until something lets it go:
+//! `proxy_continue_stream`, a local response, `proxy_close_stream`, or, at a body, a later body callback that continues.
+//! A pause at headers holds everything back (nothing further of that half is read), unless
+//! [`PluginConfig::stop_iteration`] is set: then the body comes to the plugin while the headers wait. A pause at a body
+//! adds what comes to what is held, up to [`Limits::body_bytes`], and each callback sees all of it.
 //!
-//! # What is not built yet
+//! # What is not built
 //!
-//! - Bodies and trailers: their callbacks are not called. Their buffers are empty, as in Envoy elsewhere.
-//! - `proxy_http_call`, `proxy_grpc_*`: `UNIMPLEMENTED`.
-//! - Shared queues: `UNIMPLEMENTED`.
-//! - Ticks: a period other than 0 is `UNIMPLEMENTED`; most SDKs then panic, and the plugin is refused at load time.
-//! - `proxy_continue_stream`, `proxy_close_stream`, `proxy_continue_request`, `proxy_continue_response`,
-//!   `proxy_clear_route_cache`: `UNIMPLEMENTED`. A stream that pauses can therefore only end ([`Outcome::action`]).
-//! - Foreign functions: none is registered, so each is `NOT_FOUND`.
-//! - `proxy_done`: always `NOT_FOUND`; a root context whose `proxy_on_done` returns false is not waited for.
-//! - TCP filters. Quarantine after repeated traps. A cache of compiled code on disk.
+//! TCP filters: their callbacks are not called, their buffers are empty. HTTP/2 metadata callbacks. `proxy_clear_route_cache`
+//! (ABI 0.1.0) is OK and does nothing: a route is chosen before plugins run.
 //!
 //! # Differences from Envoy, meant
 //!
 //! - A local response needs a status from 200 to 599, else `BAD_ARGUMENT`; Envoy puts any number on the wire.
-//! - A local response from `proxy_on_log`, or from outside a header callback, is `BAD_ARGUMENT`; Envoy recurses until
-//!   it crashes, or answers OK and does nothing.
+//! - A local response from `proxy_on_log`, or where there is no stream, is `BAD_ARGUMENT`; Envoy recurses until it crashes,
+//!   or answers OK and does nothing.
+//! - Ticks, and instances as a whole, begin with a tenant's first request, and may be evicted while idle; Envoy starts
+//!   each plugin with its workers.
 //! - Header names and values are checked, and bytes that are no header map are `BAD_ARGUMENT`; Envoy takes the first
 //!   as they are and reads the second as an empty map.
 //! - `proc_exit` ends the instance; Envoy logs it and goes on.

@@ -66,6 +66,8 @@ pub(crate) struct StreamInner {
     legs: [Leg; 2],
     /// A response is on its way through this plugin: `response.code` and the like are there.
     pub(crate) response_began: bool,
+    /// The request's headers came.
+    pub(crate) request_began: bool,
     /// The guest sent its local response.
     responded: bool,
     /// It was not taken by the embedder yet.
@@ -120,6 +122,7 @@ impl StreamState {
             exchange,
             legs: [Leg::default(), Leg::default()],
             response_began: false,
+            request_began: false,
             responded: false,
             local_response: None,
             closed: false,
@@ -168,7 +171,10 @@ impl StreamState {
     /// Gives the guest what its callback is about.
     pub(crate) fn enter(&self, direction: Direction, part: Part) {
         let mut inner = self.lock();
-        inner.response_began |= direction == Direction::Response;
+        match direction {
+            Direction::Request => inner.request_began = true,
+            Direction::Response => inner.response_began = true,
+        }
         let leg = inner.leg(direction);
         leg.resumed = false;
         match part {

@@ -80,7 +80,10 @@ fn visible(state: &HostState, path: &[&[u8]]) -> bool {
         [b"response", b"headers", ..] => log || inner.has_map(HeaderMap::Response),
         [b"response", b"trailers", ..] => log || inner.has_map(HeaderMap::ResponseTrailers),
         [b"response", ..] => log || inner.response_began,
-        [b"upstream", ..] => log || !inner.has_map(HeaderMap::Request),
+        // No upstream is chosen while a plugin still looks at the request's headers.
+        [b"upstream", ..] => {
+            log || inner.response_began || (inner.request_began && !inner.has_map(HeaderMap::Request))
+        }
         _ => true,
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// For the effective stream, from any callback but the last three of its life; only the first of a stream counts, a later
+/// For the effective stream, from any callback but the first and the last three of its life; only the first of a stream counts, a later
 /// one is answered OK and ignored, as in Envoy. Unlike Envoy, a status that is no final HTTP status is `BAD_ARGUMENT`,
 /// and so is a call from `proxy_on_log`, where Envoy recurses until it crashes.
 #[expect(clippy::too_many_arguments, reason = "the ABI's own")]
@@ -38,9 +38,9 @@ fn send(
     let body = memory::slice(guest, body, body_size)?;
     let pairs = memory::slice(guest, headers, headers_size)?;
     let status = u16::try_from(status).ok().filter(|status| (200..=599).contains(status));
-    let over =
-        state.call.own_context() && matches!(state.call.phase, Phase::Log | Phase::Done | Phase::Delete);
-    let (Some(status), Some(_), false) = (status, &state.call.stream, over) else {
+    let outside = matches!(state.call.phase, Phase::StreamCreate | Phase::Log | Phase::Done | Phase::Delete);
+    let outside = outside && state.call.own_context();
+    let (Some(status), Some(_), false) = (status, &state.call.stream, outside) else {
         return Err(Status::BadArgument.into());
     };
     state.charge(Budget::Header, pairs.len() + details.len())?;

@@ -3,7 +3,7 @@
 use coditect_proxy_wasm::{Action, Direction, PluginConfig, StartError, StreamError};
 
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, engine, http, load, share};
+use crate::world::{engine, http, load, share};
 
 /// Reports a mark for the callback, then each of its arguments.
 fn tracing_guest() -> Guest {

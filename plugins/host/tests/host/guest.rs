@@ -51,7 +51,18 @@ const CALLBACKS: &[(&str, usize, usize)] = &[
     ("proxy_on_vm_start", 2, 1),
     ("proxy_on_configure", 2, 1),
     ("proxy_on_request_headers", 3, 1),
+    ("proxy_on_request_body", 3, 1),
+    ("proxy_on_request_trailers", 2, 1),
     ("proxy_on_response_headers", 3, 1),
+    ("proxy_on_response_body", 3, 1),
+    ("proxy_on_response_trailers", 2, 1),
+    ("proxy_on_tick", 1, 0),
+    ("proxy_on_queue_ready", 2, 0),
+    ("proxy_on_http_call_response", 5, 0),
+    ("proxy_on_grpc_receive_initial_metadata", 3, 0),
+    ("proxy_on_grpc_receive", 3, 0),
+    ("proxy_on_grpc_receive_trailing_metadata", 3, 0),
+    ("proxy_on_grpc_close", 3, 0),
     ("proxy_on_log", 1, 0),
     ("proxy_on_done", 1, 1),
     ("proxy_on_delete", 1, 0),
@@ -61,6 +72,7 @@ const CALLBACKS: &[(&str, usize, usize)] = &[
 pub(crate) const OUT: &str = "(i32.const 64) (i32.const 68)";
 
 /// A guest under construction.
+#[derive(Clone)]
 pub(crate) struct Guest {
     text: String,
     data: Vec<u8>,
@@ -121,6 +133,14 @@ impl Guest {
         self
     }
 
+    /// Puts another body in the place of a callback's.
+    pub(crate) fn again(mut self, callback: &str, body: &str) -> Self {
+        let from = self.text.find(&format!("(func (export \"{callback}\")")).expect("the callback");
+        let end = self.text[from..].find("\n(func").map_or(self.text.len(), |end| from + end);
+        self.text.replace_range(from..end, "");
+        self.on(callback, body)
+    }
+
     /// Adds anything else.
     pub(crate) fn with(mut self, text: &str) -> Self {
         self.text.push_str(text);
@@ -138,7 +158,11 @@ impl Guest {
         for (name, _, results) in CALLBACKS {
             let result = match (*name, results) {
                 (_, 0) => "",
-                ("proxy_on_request_headers" | "proxy_on_response_headers", _) => "(i32.const 0)",
+                (name, _)
+                    if name.starts_with("proxy_on_request") || name.starts_with("proxy_on_response") =>
+                {
+                    "(i32.const 0)"
+                }
                 _ => "(i32.const 1)",
             };
             self = self.on(name, &format!("{body} {result}"));

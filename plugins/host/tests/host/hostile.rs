@@ -6,7 +6,7 @@ use std::time::Duration;
 use coditect_proxy_wasm::{Direction, Plugin, StreamError, Trap, TrapCause};
 
 use crate::guest::Guest;
-use crate::world::{Http, http, load, load_with, share};
+use crate::world::{http, load, load_with, share};
 
 /// Runs a guest whose request callback attacks when the request has `x-attack`.
 fn attack(guest: Guest, body: &str) -> Trap {
@@ -33,7 +33,7 @@ fn attacked(plugin: &Plugin) -> Trap {
     let http = http();
     let mut same_instance = plugin.open("attacker", share(&http)).unwrap();
     let mut stream = plugin.open("attacker", share(&http)).unwrap();
-    http.request.push((b"x-attack".to_vec(), b"1".to_vec()));
+    http.lock().unwrap().request.push((b"x-attack".to_vec(), b"1".to_vec()));
     let error = stream.on_headers(Direction::Request, true).unwrap_err();
     let StreamError::Trap(trap) = error else { panic!("{error}") };
     assert_eq!(trap.function, "proxy_on_request_headers");

@@ -4,6 +4,8 @@
 #![allow(clippy::let_underscore_must_use)]
 
 mod callbacks;
+mod calls;
+mod chain;
 mod guest;
 mod headers;
 mod hostile;

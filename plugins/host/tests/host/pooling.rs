@@ -6,7 +6,7 @@ use std::thread;
 use coditect_proxy_wasm::{Direction, EngineSettings, PluginConfig, StreamError};
 
 use crate::guest::Guest;
-use crate::world::{Http, engine, engine_with, http, load, load_with, share};
+use crate::world::{engine, engine_with, http, load, load_with, share};
 
 /// Reports a number that counts requests within one instance.
 fn counting_guest() -> Vec<u8> {
@@ -165,7 +165,7 @@ fn threads_share_a_tenant_s_instances() {
                     let http = http();
                     let traps = worker == 0 && number % 10 == 0;
                     if traps {
-                        http.request.push((b"x-trap".to_vec(), Vec::new()));
+                        http.lock().unwrap().request.push((b"x-trap".to_vec(), Vec::new()));
                     }
                     let result = plugin.open("t", share(&http)).and_then(|mut stream| {
                         let _ = stream.on_headers(Direction::Request, true)?;

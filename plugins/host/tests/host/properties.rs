@@ -1,7 +1,9 @@
 //! Property values and writes.
 
+use std::sync::{Arc, Mutex};
+
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, http, load, load_with, share};
+use crate::world::{Http, load, load_with};
 
 /// The values of these properties in the request (or response) callback, as bytes; `None` where there is none.
 fn read(callback: &str, paths: &[&str], http: &mut Http) -> Vec<Option<Vec<u8>>> {
@@ -18,7 +20,9 @@ fn read(callback: &str, paths: &[&str], http: &mut Http) -> Vec<Option<Vec<u8>>>
         config.name = "the-name".to_owned();
         config.root_id = "the-root".to_owned();
     });
-    crate::world::exchange(&plugin, http);
+    let shared = Arc::new(Mutex::new(std::mem::take(http)));
+    crate::world::exchange(&plugin, &shared);
+    *http = shared.lock().unwrap().clone();
     let lines = world.log.lock().unwrap();
     lines.iter().map(|line| (!line.message.is_empty()).then(|| line.message.clone())).collect()
 }
@@ -82,8 +86,8 @@ fn a_set_property_reaches_the_embedder_which_may_refuse() {
         .on("proxy_on_configure", &(set(&path) + "(i32.const 1)"))
         .on("proxy_on_request_headers", &(body + "(i32.const 0)"));
     let (plugin, world) = load(guest.wasm());
-    let mut http = Http { properties: Vec::new(), ..Http::default() };
+    let http = Arc::new(Mutex::new(Http { properties: Vec::new(), ..Http::default() }));
     crate::world::exchange(&plugin, &http);
     assert_eq!(world.reports(), [1, 0, 2, 2], "a root context has no stream to set it on");
-    assert_eq!(http.properties, [(vec![b"my".to_vec(), b"thing".to_vec()], b"v".to_vec())]);
+    assert_eq!(http.lock().unwrap().properties, [(vec![b"my".to_vec(), b"thing".to_vec()], b"v".to_vec())]);
 }

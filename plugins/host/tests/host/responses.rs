@@ -3,7 +3,7 @@
 use coditect_proxy_wasm::{Action, Direction, LocalResponse};
 
 use crate::guest::{Guest, wire};
-use crate::world::{Http, exchange, http, load, load_with, share};
+use crate::world::{exchange, http, load, load_with, share};
 
 /// A call of `proxy_send_local_response` whose status is reported.
 fn send(guest: &mut Guest, status: i32, headers: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use coditect_proxy_wasm::{Direction, LogLevel, MetricSample, MetricValue, PluginConfig};
 
 use crate::guest::{Guest, OUT};
-use crate::world::{Http, REALTIME, engine, exchange, http, load, load_with, share};
+use crate::world::{REALTIME, engine, exchange, http, load, load_with, share};
 
 fn report(call: &str) -> String {
     format!("(call $report (call ${call}))")
@@ -151,36 +151,4 @@ fn the_clock_and_the_status_of_calls() {
     exchange(&plugin, &http());
     let (low, high) = (REALTIME & 0xffff_ffff, REALTIME >> 32);
     assert_eq!(world.reports(), [0, u32::try_from(low).unwrap(), u32::try_from(high).unwrap(), 0, 0, 0]);
-}
-
-#[test]
-fn what_is_not_built_says_so() {
-    let zeros = |count: usize| vec!["(i32.const 0)"; count].join(" ");
-    let unimplemented = [
-        ("proxy_http_call", 10),
-        ("proxy_grpc_call", 12),
-        ("proxy_grpc_stream", 9),
-        ("proxy_grpc_send", 4),
-        ("proxy_grpc_cancel", 1),
-        ("proxy_grpc_close", 1),
-        ("proxy_register_shared_queue", 3),
-        ("proxy_resolve_shared_queue", 5),
-        ("proxy_enqueue_shared_queue", 3),
-        ("proxy_dequeue_shared_queue", 3),
-        ("proxy_continue_stream", 1),
-        ("proxy_close_stream", 1),
-    ];
-    let mut body: String = unimplemented
-        .iter()
-        .map(|(name, arguments)| report(&format!("{name} {}", zeros(*arguments))))
-        .collect();
-    body += &report("proxy_set_tick_period_milliseconds (i32.const 5)");
-    body += &report("proxy_set_tick_period_milliseconds (i32.const 0)");
-    body += &report(&format!("proxy_call_foreign_function {}", zeros(6)));
-    body += &report("proxy_continue_stream (i32.const 4)");
-    body += &report("proxy_done");
-    let (plugin, world) = load(Guest::new().on("proxy_on_request_headers", &(body + "(i32.const 0)")).wasm());
-    exchange(&plugin, &http());
-    let expected: Vec<u32> = [12].repeat(unimplemented.len() + 1).into_iter().chain([0, 1, 2, 1]).collect();
-    assert_eq!(world.reports(), expected);
 }

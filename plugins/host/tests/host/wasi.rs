@@ -2,7 +2,7 @@
 
 use coditect_proxy_wasm::{Direction, LogLevel, StreamError, TrapCause};
 
-use crate::world::{Http, MONOTONIC, exchange, http, load, share};
+use crate::world::{MONOTONIC, exchange, http, load, share};
 
 /// A guest with these WASI imports and this body in the request-headers callback. It has no other imports, since
 /// imports come first.

@@ -1,16 +1,51 @@
 //! The embedder's side in tests: an exchange over plain vectors, and an environment that remembers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bytes::Bytes;
 use coditect_proxy_wasm::{
-    Direction, Engine, EngineSettings, Environment, Exchange, HeaderMap, LogLevel, LogRecord, Plugin,
-    PluginConfig, Refused, SharedExchange,
+    CallFailure, CallRefused, CallSource, Direction, Engine, EngineSettings, Environment, Exchange,
+    ForeignError, GrpcCall, GrpcEvents, GrpcHandle, HeaderMap, HttpCall, HttpCallResponse, HttpReply,
+    LogLevel, LogRecord, Plugin, PluginConfig, Refused, SharedExchange,
 };
 
 /// A fixed clock, a counting random source, and the log lines so far.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) log: Mutex<Vec<Line>>,
+    /// Nanoseconds since the fixed start.
+    pub(crate) elapsed: AtomicU64,
+    /// Calls out that wait for an answer.
+    pub(crate) http_calls: Mutex<Vec<(CallSource, HttpCall, HttpReply)>>,
+    pub(crate) grpc_calls: Mutex<Vec<(CallSource, GrpcCall, GrpcEvents)>>,
+    /// What guests did with their gRPC calls.
+    pub(crate) grpc_log: Arc<Mutex<Vec<String>>>,
+}
+
+/// A gRPC call's far end, which notes what it is told.
+struct FarEnd(Arc<Mutex<Vec<String>>>);
+
+impl FarEnd {
+    fn note(&self, text: String) {
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+impl GrpcHandle for FarEnd {
+    fn send(&self, message: Bytes, end_stream: bool) -> Result<(), CallRefused> {
+        self.note(format!("send {} {end_stream}", String::from_utf8_lossy(&message)));
+        Ok(())
+    }
+
+    fn close_local(&self) {
+        self.note("close".to_owned());
+    }
+
+    fn cancel(&self) {
+        self.note("cancel".to_owned());
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +65,30 @@ impl Environment for World {
     }
 
     fn monotonic_nanoseconds(&self) -> u64 {
-        MONOTONIC
+        MONOTONIC + self.elapsed.load(Ordering::SeqCst)
+    }
+
+    fn http_call(&self, source: &CallSource, call: HttpCall, reply: HttpReply) -> Result<(), CallRefused> {
+        self.http_calls.lock().unwrap().push((source.clone(), call, reply));
+        Ok(())
+    }
+
+    fn grpc_call(
+        &self,
+        source: &CallSource,
+        call: GrpcCall,
+        events: GrpcEvents,
+    ) -> Result<Box<dyn GrpcHandle>, CallRefused> {
+        self.grpc_calls.lock().unwrap().push((source.clone(), call, events));
+        Ok(Box::new(FarEnd(Arc::clone(&self.grpc_log))))
+    }
+
+    fn foreign_function(&self, name: &str, arguments: &[u8]) -> Option<Result<Vec<u8>, ForeignError>> {
+        match name {
+            "reverse" => Some(Ok(arguments.iter().rev().copied().collect())),
+            "refuse" => Some(Err(ForeignError)),
+            _ => None,
+        }
     }
 
     fn random(&self, buffer: &mut [u8]) {
@@ -60,6 +118,17 @@ impl World {
     pub(crate) fn texts(&self) -> Vec<String> {
         let lines = std::mem::take(&mut *self.log.lock().unwrap());
         lines.into_iter().map(|line| String::from_utf8(line.message).unwrap()).collect()
+    }
+
+    /// Answers the oldest HTTP call.
+    pub(crate) fn answer(&self, response: Result<HttpCallResponse, CallFailure>) -> HttpCall {
+        let (_, call, reply) = self.http_calls.lock().unwrap().remove(0);
+        reply.send(response);
+        call
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.elapsed.fetch_add(u64::try_from(time.as_nanos()).unwrap(), Ordering::SeqCst);
     }
 
     pub(crate) fn clear(&self) {
