@@ -110,12 +110,17 @@ impl Encoder {
         self.strings.push(0);
     }
 
+    /// Appends the wire form to `out`; of no pairs too.
+    pub(crate) fn finish_map(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.lengths);
+        out.extend_from_slice(&self.strings);
+    }
+
     /// Appends the wire form to `out`; nothing where there is no pair (Envoy's null result).
     pub(crate) fn finish(&self, out: &mut Vec<u8>) {
         if self.count > 0 {
-            out.extend_from_slice(&self.count.to_le_bytes());
-            out.extend_from_slice(&self.lengths);
-            out.extend_from_slice(&self.strings);
+            self.finish_map(out);
         }
     }
 }

@@ -147,11 +147,11 @@ fn first_field(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Sends a message on a stream. An unknown token is `NOT_FOUND`, a unary call's `BAD_ARGUMENT`.
+/// Sends a message on a stream. An unknown token is `BAD_ARGUMENT`, and so is a unary call's.
 fn send(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32, end_stream: u32) -> Answer {
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
-    let call = state.root.grpc.get(&token).ok_or(Status::NotFound)?;
+    let call = state.root.grpc.get(&token).ok_or(Status::BadArgument)?;
     if call.unary || message.len() > state.scope.plugin.limits.call_body_bytes {
         return Err(Status::BadArgument.into());
     }
@@ -161,7 +161,7 @@ fn send(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32, en
 
 /// Gives a call up; nothing more is told of it.
 fn cancel(caller: &mut Caller<'_>, token: u32) -> Answer {
-    let call = caller.data_mut().root.grpc.remove(&token).ok_or(Status::NotFound)?;
+    let call = caller.data_mut().root.grpc.remove(&token).ok_or(Status::BadArgument)?;
     call.handle.cancel();
     Ok(())
 }
@@ -169,7 +169,7 @@ fn cancel(caller: &mut Caller<'_>, token: u32) -> Answer {
 /// Ends a stream's sending side; its answers still come. A unary call is given up.
 fn close(caller: &mut Caller<'_>, token: u32) -> Answer {
     let root = &mut caller.data_mut().root;
-    let call = root.grpc.get(&token).ok_or(Status::NotFound)?;
+    let call = root.grpc.get(&token).ok_or(Status::BadArgument)?;
     if call.unary {
         call.handle.cancel();
         root.grpc.remove(&token);

@@ -49,43 +49,59 @@ fn find(state: &mut HostState, path: &[&[u8]], value: &mut Vec<u8>) -> Result<()
     if !visible(state, path) {
         return Err(Status::NotFound);
     }
-    if *path == [b"filter_state"] {
-        // As a whole it has no wire form, in Envoy neither.
+    if has_no_form(path) {
         return Err(Status::SerializationFailure);
     }
-    let HostState { call, names, .. } = state;
+    let HostState { call, names, encoder, .. } = state;
+    let map = match *path {
+        [b"request", b"headers"] => Some(HeaderMap::Request),
+        [b"response", b"headers"] => Some(HeaderMap::Response),
+        [b"response", b"trailers"] => Some(HeaderMap::ResponseTrailers),
+        _ => None,
+    };
+    if let Some(map) = map {
+        encoder.clear();
+        with_exchange(call.stream.as_ref(), |exchange| {
+            exchange.visit_headers(map, &mut |name, value| encoder.push(name, value));
+        });
+        encoder.finish_map(value);
+        return Ok(());
+    }
     let found = with_exchange(call.stream.as_ref(), |exchange| {
         from_headers(exchange, path, names, value) || exchange.property(path, value)
     });
     if found == Some(true) { Ok(()) } else { Err(Status::NotFound) }
 }
 
-/// Envoy's table: what belongs to a message is there while its headers are, and in the log; the rest in every
-/// callback of a stream but the last two, which have none of it.
+/// Envoy's table: what is read out of a message's headers is there while they are, and in the log; what is known of the
+/// exchange is there from the moment it is known to the stream's end.
 fn visible(state: &HostState, path: &[&[u8]]) -> bool {
-    let own = state.call.own_context();
-    let (Some(stream), false) =
-        (&state.call.stream, own && matches!(state.call.phase, Phase::Done | Phase::Delete))
-    else {
-        return false;
-    };
+    let Some(stream) = &state.call.stream else { return false };
+    let ended =
+        matches!(state.call.phase, Phase::Log | Phase::Done | Phase::Delete) && state.call.own_context();
     let log = state.in_own_log();
     let mut inner = stream.lock();
     match *path {
-        [b"request", b"duration", ..] => log,
-        [b"request", b"protocol" | b"size" | b"total_size" | b"time", ..] => true,
-        [b"request", b"trailers", ..] => inner.has_map(HeaderMap::RequestTrailers),
-        [b"request", ..] => log || inner.has_map(HeaderMap::Request),
-        [b"response", b"flags" | b"size" | b"total_size", ..] => true,
+        [b"request", b"duration"] => ended,
+        [b"request", b"protocol" | b"size" | b"total_size" | b"time"] | [b"request", b"headers"] => true,
+        [b"request", b"trailers", ..] => log || inner.has_map(HeaderMap::RequestTrailers),
+        [b"request", _, ..] => log || inner.has_map(HeaderMap::Request),
+        [b"response", b"flags" | b"size" | b"total_size" | b"headers" | b"trailers"] => true,
         [b"response", b"headers", ..] => log || inner.has_map(HeaderMap::Response),
         [b"response", b"trailers", ..] => log || inner.has_map(HeaderMap::ResponseTrailers),
-        [b"response", ..] => log || inner.response_began,
+        [b"response", _, ..] => ended || inner.response_began,
+        [b"upstream", b"request_attempt_count"] => true,
         // No upstream is chosen while a plugin still looks at the request's headers.
         [b"upstream", ..] => {
-            log || inner.response_began || (inner.request_began && !inner.has_map(HeaderMap::Request))
+            ended || inner.response_began || (inner.request_began && !inner.has_map(HeaderMap::Request))
         }
         _ => true,
     }
+}
+
+/// Whole messages and the filter state, which have no wire form.
+fn has_no_form(path: &[&[u8]]) -> bool {
+    matches!(*path, [b"request" | b"response" | b"filter_state"])
 }
 
 /// The properties that are another view of the header maps.

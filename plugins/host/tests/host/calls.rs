@@ -160,7 +160,7 @@ fn a_grpc_stream_goes_both_ways() {
         .on("proxy_on_grpc_close", "(call $report (local.get $p2))");
     let (plugin, world) = calling(guest);
     exchange(&plugin, &http());
-    assert_eq!(world.reports(), [0, 0, 1, 0]);
+    assert_eq!(world.reports(), [0, 0, 2, 0]);
     assert_eq!(*world.grpc_log.lock().unwrap(), ["send ping false", "close"]);
     let (_, call, events) = world.grpc_calls.lock().unwrap().remove(0);
     assert_eq!((call.service.as_str(), call.method.as_str(), call.message), ("a.B", "C", None));

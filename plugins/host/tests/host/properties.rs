@@ -60,7 +60,14 @@ fn the_host_reads_what_it_can_from_the_request() {
         some("req-1"),
         some("1"),
         None,
-        None,
+        Some(crate::guest::wire(&[
+            (":authority", "a.example"),
+            (":path", "/x?q=1"),
+            (":method", "GET"),
+            (":scheme", "http"),
+            ("x-a", "1"),
+            ("x-a", "2"),
+        ])),
         some("supplied"),
         None,
     ];
