@@ -58,7 +58,8 @@ pub struct HttpCallResponse {
     pub trailers: Pairs,
 }
 
-/// Why a call has no answer. The guest is told of no headers, no body, no trailers.
+/// Why a call has no answer. The guest is told of a response all the same, as in Envoy: 504 for a timeout, 503 for
+/// what could not be reached or broke off; no headers and no body for an answer that was too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
     /// Not in time.

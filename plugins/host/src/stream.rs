@@ -108,6 +108,9 @@ pub(crate) struct StreamState {
     bell: Arc<Bell>,
 }
 
+/// `proxy_action_t`: `PAUSE`.
+const PAUSE: u32 = 1;
+
 /// What a callback is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -191,8 +194,8 @@ impl StreamState {
         let closed = inner.closed;
         let ended = local_response.is_some() || closed;
         let leg = inner.leg(direction);
-        // Anything but 0 holds, numbers that are no action included.
-        if (raw == 0 || leg.resumed) && !ended {
+        // Numbers that are no action go on, as in Envoy.
+        if (raw != PAUSE || leg.resumed) && !ended {
             leg.release();
             return Outcome { action: Action::Continue, local_response, closed, body: leg.body.take() };
         }

@@ -9,7 +9,7 @@ use wasmtime::Linker;
 use super::{Allowed, calls, export, headers};
 use crate::abi::Status;
 use crate::calls::{GrpcCall, GrpcEvents};
-use crate::state::{Answer, Budget, Caller, GrpcUnderWay, HostState};
+use crate::state::{Answer, Budget, Caller, GrpcUnderWay, HostState, Root};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -147,11 +147,16 @@ fn first_field(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Sends a message on a stream. An unknown token is `BAD_ARGUMENT`, and so is a unary call's.
+/// A call that is over is `NOT_FOUND`, one that never was `BAD_ARGUMENT`.
+fn missing(root: &Root, token: u32) -> Status {
+    if token == 0 || token > root.last_token { Status::BadArgument } else { Status::NotFound }
+}
+
+/// Sends a message on a stream. A unary call's token is `BAD_ARGUMENT`.
 fn send(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32, end_stream: u32) -> Answer {
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
-    let call = state.root.grpc.get(&token).ok_or(Status::BadArgument)?;
+    let call = state.root.grpc.get(&token).ok_or_else(|| missing(&state.root, token))?;
     if call.unary || message.len() > state.scope.plugin.limits.call_body_bytes {
         return Err(Status::BadArgument.into());
     }
@@ -161,7 +166,8 @@ fn send(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32, en
 
 /// Gives a call up; nothing more is told of it.
 fn cancel(caller: &mut Caller<'_>, token: u32) -> Answer {
-    let call = caller.data_mut().root.grpc.remove(&token).ok_or(Status::BadArgument)?;
+    let root = &mut caller.data_mut().root;
+    let call = root.grpc.remove(&token).ok_or_else(|| missing(root, token))?;
     call.handle.cancel();
     Ok(())
 }
@@ -169,7 +175,7 @@ fn cancel(caller: &mut Caller<'_>, token: u32) -> Answer {
 /// Ends a stream's sending side; its answers still come. A unary call is given up.
 fn close(caller: &mut Caller<'_>, token: u32) -> Answer {
     let root = &mut caller.data_mut().root;
-    let call = root.grpc.get(&token).ok_or(Status::BadArgument)?;
+    let call = root.grpc.get(&token).ok_or_else(|| missing(root, token))?;
     if call.unary {
         call.handle.cancel();
         root.grpc.remove(&token);

@@ -79,7 +79,7 @@ impl Instance {
             }
             Err(failure) => {
                 root.status = (NO_ANSWER, failure.to_string().into_bytes());
-                HttpCallResponse::default()
+                without_answer(failure)
             }
         };
         let arguments = (
@@ -131,6 +131,21 @@ impl Instance {
         forget_received(&mut self.guest);
         result
     }
+}
+
+/// What a guest gets for a call without an answer: the response that Envoy's own client makes up, since filters look
+/// at its status. Only one that was too large is nothing at all.
+fn without_answer(failure: CallFailure) -> HttpCallResponse {
+    let status = match failure {
+        CallFailure::Timeout => "504",
+        CallFailure::Unreachable | CallFailure::Reset => "503",
+        CallFailure::TooLarge => return HttpCallResponse::default(),
+    };
+    let body = failure.to_string();
+    let length = body.len().to_string();
+    let headers = [(":status", status), ("content-length", &*length), ("content-type", "text/plain")];
+    let headers = headers.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    HttpCallResponse { headers: headers.to_vec(), body: body.into(), trailers: Vec::new() }
 }
 
 fn on_grpc(
