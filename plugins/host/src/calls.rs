@@ -103,7 +103,7 @@ impl Drop for HttpReply {
     fn drop(&mut self) {
         if let Some((mailbox, token)) = self.0.take() {
             // Not here: whoever drops it may be inside that very guest.
-            mailbox.post(Event::HttpResponse { token, response: Err(CallFailure::Reset) });
+            mailbox.unanswered(token, Event::HttpResponse { token, response: Err(CallFailure::Reset) });
         }
     }
 }
@@ -132,7 +132,7 @@ pub struct GrpcCall {
 pub struct GrpcEvents(Option<(Arc<Mailbox>, u32)>);
 
 /// gRPC's `UNAVAILABLE`.
-const UNAVAILABLE: i32 = 14;
+pub(crate) const UNAVAILABLE: i32 = 14;
 
 impl GrpcEvents {
     pub(crate) fn new(mailbox: Arc<Mailbox>, token: u32) -> Self {
@@ -177,7 +177,8 @@ impl GrpcEvents {
 impl Drop for GrpcEvents {
     fn drop(&mut self) {
         if let Some((mailbox, token)) = self.0.take() {
-            mailbox.post(Event::GrpcClose { token, status: UNAVAILABLE, message: String::new() });
+            mailbox
+                .unanswered(token, Event::GrpcClose { token, status: UNAVAILABLE, message: String::new() });
         }
     }
 }

@@ -279,7 +279,7 @@ impl Plugin {
         let new_scope = |tenant: &Arc<str>| {
             let shared_data = engine.shared_data.scope(&facts.vm_id, tenant);
             let (plugin, tenant) = (Arc::clone(facts), Arc::clone(tenant));
-            let queues = engine.queues.of(&tenant);
+            let queues = engine.queues.of(&tenant, &facts.owner);
             Arc::new(Scope::new(plugin, tenant, shared_data, queues, true))
         };
         let lease = pool.lease(tenant, most, new_scope, |scope| self.start(scope))?;

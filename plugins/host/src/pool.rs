@@ -279,9 +279,9 @@ impl Cell {
         }
     }
 
-    /// Whether nothing is left of the instance.
+    /// Whether nothing is left of the instance. One whose callback runs now is there.
     pub(crate) fn is_over(&self) -> bool {
-        self.instance().is_none()
+        self.instance.try_lock().is_ok_and(|instance| instance.is_none())
     }
 
     /// Tells the instance of an event; a trap ends it.

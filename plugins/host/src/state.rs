@@ -13,6 +13,7 @@ use crate::error::TrapCause;
 use crate::exchange::{Exchange, LocalResponse};
 use crate::mailbox::Mailbox;
 use crate::pairs::Encoder;
+use crate::schedule::TickKey;
 use crate::scope::{InFlight, Scope};
 use crate::stream::StreamState;
 
@@ -164,6 +165,8 @@ pub(crate) struct GrpcUnderWay {
 pub(crate) struct Root {
     /// None where ticks are off.
     pub(crate) tick: Option<Duration>,
+    /// The next one, as it is planned.
+    pub(crate) next_tick: Option<TickKey>,
     /// Counts the periods that were set: a tick of an older one is void.
     pub(crate) tick_generation: u64,
     pub(crate) last_token: u32,
@@ -311,9 +314,12 @@ pub(crate) fn with_exchange<R>(
 }
 
 impl Drop for HostState {
-    /// Whoever waits on a stream of this instance waits no longer.
+    /// Whoever waits on a stream of this instance waits no longer, and nothing is planned for it.
     fn drop(&mut self) {
         self.mailbox.close();
+        if let Some(tick) = self.root.next_tick {
+            self.mailbox.schedule().forget(tick);
+        }
         for stream in self.streams.values() {
             stream.lose();
         }

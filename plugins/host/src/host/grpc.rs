@@ -8,7 +8,8 @@ use wasmtime::Linker;
 
 use super::{Allowed, calls, export, headers};
 use crate::abi::Status;
-use crate::calls::{GrpcCall, GrpcEvents};
+use crate::calls::{GrpcCall, GrpcEvents, UNAVAILABLE};
+use crate::mailbox::Event;
 use crate::state::{Answer, Budget, Caller, GrpcUnderWay, HostState, Root};
 use crate::{field, memory};
 
@@ -119,7 +120,12 @@ fn begin(
     let token = state.root.token();
     let events = GrpcEvents::new(Arc::clone(&state.mailbox), token);
     let environment = Arc::clone(&state.scope.plugin.environment);
-    let handle = environment.grpc_call(&state.source(), call, events).map_err(calls::refusal)?;
+    let source = state.source();
+    let (handle, dropped) = state.mailbox.beginning(token, || environment.grpc_call(&source, call, events));
+    let handle = handle.map_err(calls::refusal)?;
+    if dropped {
+        state.mailbox.post(Event::GrpcClose { token, status: UNAVAILABLE, message: String::new() });
+    }
     state.root.grpc.insert(token, GrpcUnderWay { handle, unary: is_unary, _in_flight: in_flight });
     memory::give(caller, return_token, token.to_le_bytes())
 }

@@ -54,11 +54,13 @@ impl Instance {
             let call = self.guest.callback(Phase::Event, ROOT_CONTEXT);
             self.guest.call("proxy_on_tick", call, callback, ROOT_CONTEXT)?;
         }
-        let state = self.guest.store.data();
+        let state = self.guest.store.data_mut();
         if let Some(period) = state.root.tick.filter(|_| state.root.tick_generation == generation) {
             let now = state.scope.plugin.environment.monotonic_nanoseconds();
             let due = now.saturating_add(nanoseconds(period));
-            state.mailbox.schedule().tick(due, &state.mailbox, generation);
+            let before = state.root.next_tick.take();
+            state.root.next_tick =
+                Some(state.mailbox.schedule().tick(due, &state.mailbox, generation, before));
         }
         Ok(())
     }
