@@ -198,6 +198,14 @@ impl Plugin {
         self.inner.facts.crossed(budget);
     }
 
+    /// The budgets its guests crossed so far, by name, and how often. [`PluginStats`] has the others too.
+    #[must_use]
+    pub fn budgets_crossed(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.inner.facts.counters.budgets_crossed.counts();
+        let crossed = counts.iter().filter(|(_, count)| *count > 0);
+        crossed.map(|(budget, count)| (budget.name(), count)).collect()
+    }
+
     /// Its counters.
     #[must_use]
     pub fn stats(&self) -> PluginStats {
