@@ -114,6 +114,13 @@ impl Pool {
         }
     }
 
+    /// Tenants with instances, and their instances.
+    pub(crate) fn live(&self) -> (u64, u64) {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        let live = tenants.map.values().map(|tenant| lock(&tenant.list).live());
+        live.filter(|instances| *instances > 0).fold((0, 0), |(tenants, sum), more| (tenants + 1, sum + more))
+    }
+
     /// When the idle instance that was longest unused was used.
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +168,10 @@ impl Tenants {
 }
 
 impl List {
+    fn live(&self) -> u64 {
+        self.cells.iter().filter(|cell| !cell.lost.load(Ordering::Acquire)).count() as u64
+    }
+
     fn idle(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter().map(AsRef::as_ref).filter(|cell| cell.streams.load(Ordering::Acquire) == 0)
     }

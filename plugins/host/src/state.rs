@@ -125,7 +125,7 @@ impl Call {
 
 /// A byte budget of one callback.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Budget {
+pub(crate) enum ByteBudget {
     Log,
     Header,
     Property,
@@ -240,12 +240,12 @@ impl HostState {
     }
 
     /// Takes `bytes` off a budget of this callback.
-    pub(crate) fn charge(&mut self, budget: Budget, bytes: usize) -> Answer {
+    pub(crate) fn charge(&mut self, budget: ByteBudget, bytes: usize) -> Answer {
         let limits = &self.scope.plugin.limits;
         let (used, limit, name) = match budget {
-            Budget::Log => (&mut self.call.log_bytes, limits.log_bytes, "log_bytes"),
-            Budget::Header => (&mut self.call.header_bytes, limits.header_bytes, "header_bytes"),
-            Budget::Property => (&mut self.call.property_bytes, limits.property_bytes, "property_bytes"),
+            ByteBudget::Log => (&mut self.call.log_bytes, limits.log_bytes, "log_bytes"),
+            ByteBudget::Header => (&mut self.call.header_bytes, limits.header_bytes, "header_bytes"),
+            ByteBudget::Property => (&mut self.call.property_bytes, limits.property_bytes, "property_bytes"),
         };
         *used = used.saturating_add(bytes);
         if *used > limit { Err(TrapCause::Bytes { name, limit }.into()) } else { Ok(()) }

@@ -7,10 +7,11 @@ use wasmtime::Linker;
 
 use super::{Allowed, export, headers};
 use crate::abi::{HeaderMap, Status};
+use crate::budget::Budget;
 use crate::calls::{CallFailure, CallRefused, HttpCall, HttpReply, Pairs};
 use crate::mailbox::Event;
 use crate::scope::InFlight;
-use crate::state::{Answer, Budget, Caller, HostState};
+use crate::state::{Answer, ByteBudget, Caller, HostState};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -47,9 +48,10 @@ fn http_call(
     let upstream = allowed_upstream(state, upstream)?;
     let most = state.scope.plugin.limits.call_body_bytes;
     if body.len() > most {
+        state.scope.plugin.crossed(Budget::CallBodyBytes);
         return Err(Status::BadArgument.into());
     }
-    state.charge(Budget::Header, pairs.len() + trailers.len())?;
+    state.charge(ByteBudget::Header, pairs.len() + trailers.len())?;
     let is_name = |name: &[u8]| field::is_map_name(HeaderMap::Request, name);
     let pairs = owned(headers::checked_pairs(pairs, &mut state.names, is_name)?);
     for wanted in [&b":method"[..], b":path", b":authority"] {
@@ -96,13 +98,13 @@ pub(super) fn begin(state: &HostState) -> Answer<InFlight> {
     if let Some(stream) = state.call.stream.as_ref().or_else(|| state.streams.get(&state.call.context)) {
         let mut inner = stream.lock();
         if inner.calls >= limits.calls_per_stream {
-            state.scope.plugin.crossed("calls_per_stream");
+            state.scope.plugin.crossed(Budget::CallsPerStream);
             return Err(Status::InternalFailure.into());
         }
         inner.calls += 1;
     }
     InFlight::begin(&state.scope, limits.calls_in_flight).ok_or_else(|| {
-        state.scope.plugin.crossed("calls_in_flight");
+        state.scope.plugin.crossed(Budget::CallsInFlight);
         Status::InternalFailure.into()
     })
 }

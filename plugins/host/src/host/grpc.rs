@@ -8,9 +8,10 @@ use wasmtime::Linker;
 
 use super::{Allowed, calls, export, headers};
 use crate::abi::Status;
+use crate::budget::Budget;
 use crate::calls::{GrpcCall, GrpcEvents, UNAVAILABLE};
 use crate::mailbox::Event;
-use crate::state::{Answer, Budget, Caller, GrpcUnderWay, HostState, Root};
+use crate::state::{Answer, ByteBudget, Caller, GrpcUnderWay, HostState, Root};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -66,9 +67,7 @@ fn call(
     };
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
-    if message.len() > state.scope.plugin.limits.call_body_bytes {
-        return Err(Status::BadArgument.into());
-    }
+    check_size(state, message)?;
     let message = Bytes::copy_from_slice(message);
     begin(caller, &parts, Some((message, Duration::from_millis(timeout.into()))), return_token)
 }
@@ -110,7 +109,7 @@ fn begin(
     // The reference host cannot parse what names no cluster.
     let upstream = cluster_name(upstream).unwrap_or(upstream);
     let upstream = calls::allowed_upstream(state, upstream).map_err(|_| Status::ParseFailure)?;
-    state.charge(Budget::Header, metadata.len())?;
+    state.charge(ByteBudget::Header, metadata.len())?;
     let metadata = calls::owned(headers::checked_pairs(metadata, &mut state.names, field::is_name)?);
     let in_flight = calls::begin(state)?;
     let is_unary = unary.is_some();
@@ -153,6 +152,15 @@ fn first_field(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
+fn check_size(state: &HostState, message: &[u8]) -> Answer {
+    let plugin = &state.scope.plugin;
+    if message.len() > plugin.limits.call_body_bytes {
+        plugin.crossed(Budget::CallBodyBytes);
+        return Err(Status::BadArgument.into());
+    }
+    Ok(())
+}
+
 /// A call that is over is `NOT_FOUND`, one that never was `BAD_ARGUMENT`.
 fn missing(root: &Root, token: u32) -> Status {
     if token == 0 || token > root.last_token { Status::BadArgument } else { Status::NotFound }
@@ -163,9 +171,10 @@ fn send(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32, en
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
     let call = state.root.grpc.get(&token).ok_or_else(|| missing(&state.root, token))?;
-    if call.unary || message.len() > state.scope.plugin.limits.call_body_bytes {
+    if call.unary {
         return Err(Status::BadArgument.into());
     }
+    check_size(state, message)?;
     let sent = call.handle.send(Bytes::copy_from_slice(message), end_stream != 0);
     Ok(sent.map_err(calls::refusal)?)
 }

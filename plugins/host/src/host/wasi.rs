@@ -10,7 +10,7 @@ use crate::abi::{LogLevel, Status};
 use crate::error::TrapCause;
 use crate::limits::MAX_RANDOM_BYTES;
 use crate::memory;
-use crate::state::{Answer, Budget, Caller, Fault, HostState};
+use crate::state::{Answer, ByteBudget, Caller, Fault, HostState};
 
 /// `wasi_errno_t`, as far as it is answered here.
 mod errno {
@@ -204,7 +204,7 @@ fn gather(state: &mut HostState, guest: &[u8], iovecs: u32, count: u32, message:
         let bytes = memory::slice(guest, buffer, length)?;
         if message.len() + bytes.len() > limit {
             // Too much for one callback whatever the log level: the same end as with `proxy_log`.
-            state.charge(Budget::Log, message.len() + bytes.len())?;
+            state.charge(ByteBudget::Log, message.len() + bytes.len())?;
         }
         message.extend_from_slice(bytes);
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use wasmtime::TypedFunc;
 
 use super::{Guest, Instance};
+use crate::budget::Budget;
 use crate::calls::{CallFailure, HttpCallResponse, Pairs};
 use crate::error::Trap;
 use crate::mailbox::Event;
@@ -70,7 +71,8 @@ impl Instance {
         token: u32,
         response: Result<HttpCallResponse, CallFailure>,
     ) -> Result<(), Box<Trap>> {
-        let root = &mut self.guest.store.data_mut().root;
+        let state = self.guest.store.data_mut();
+        let root = &mut state.root;
         if root.http.remove(&token).is_none() {
             return Ok(());
         }
@@ -80,6 +82,9 @@ impl Instance {
                 response
             }
             Err(failure) => {
+                if failure == CallFailure::TooLarge {
+                    state.scope.plugin.crossed(Budget::CallBodyBytes);
+                }
                 root.status = (NO_ANSWER, failure.to_string().into_bytes());
                 without_answer(failure)
             }

@@ -3,9 +3,12 @@
 // Many tests look at what the guest reported and not at the outcome.
 #![allow(clippy::let_underscore_must_use)]
 
+mod budgets;
+mod cache;
 mod callbacks;
 mod calls;
 mod chain;
+mod clockwork;
 mod guest;
 mod headers;
 mod hostile;
@@ -20,6 +23,7 @@ mod hostile_threads;
 mod loading;
 mod pooling;
 mod properties;
+mod quarantine;
 mod responses;
 mod signatures;
 mod state;

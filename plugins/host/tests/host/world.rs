@@ -173,6 +173,8 @@ pub(crate) fn load(wasm: Vec<u8>) -> (Plugin, Arc<World>) {
 pub(crate) fn load_with(wasm: Vec<u8>, configure: impl FnOnce(&mut PluginConfig)) -> (Plugin, Arc<World>) {
     let (engine, world) = engine();
     let mut config = PluginConfig::new("test", wasm);
+    // Guests report to the test by what they log.
+    config.limits.log_lines_per_second = u32::MAX;
     configure(&mut config);
     let plugin = engine.load(config).expect("the plugin loads");
     world.clear();
