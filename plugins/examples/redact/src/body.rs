@@ -105,6 +105,19 @@ fn is_read(kind: Option<&[u8]>) -> bool {
     kind.is_empty() || text || structured
 }
 
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+}
+
+/// Takes `content-length` out, where the host lets a plugin do so. One that does not keeps it right by itself, and says no
+/// with a status on which the SDK's own function panics.
+pub fn forget_length(map: MapType) {
+    let name = "content-length";
+    // SAFETY: the host reads `name.len()` bytes from `name` and keeps nothing.
+    unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,7 +105,7 @@ impl Redact {
             Plan::Pass => Action::Continue,
             Plan::Read => {
                 self.reading = Some(direction);
-                let _ = hostcalls::remove_map_value(map, "content-length");
+                body::forget_length(map);
                 Action::Continue
             }
             Plan::TooLong => self.refuse(direction, direction.too_long()),
