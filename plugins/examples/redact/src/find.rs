@@ -21,19 +21,37 @@ pub enum Kind {
 }
 
 /// Finds what it was made for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Finder {
     email: bool,
     jwt: bool,
     bearer: bool,
     prefixes: Vec<String>,
+    /// For each byte whether something that is looked for begins with it, or is an address around it.
+    begins: [bool; 256],
+}
+
+impl Default for Finder {
+    fn default() -> Self {
+        Self::new(&[], Vec::new())
+    }
 }
 
 impl Finder {
     /// Finds these kinds, and words that begin with one of `prefixes`.
     pub fn new(kinds: &[Kind], prefixes: Vec<String>) -> Self {
         let has = |kind| kinds.contains(&kind);
-        Self { email: has(Kind::Email), jwt: has(Kind::Jwt), bearer: has(Kind::Bearer), prefixes }
+        let (email, jwt, bearer) = (has(Kind::Email), has(Kind::Jwt), has(Kind::Bearer));
+        let firsts = prefixes.iter().filter_map(|prefix| prefix.bytes().next());
+        let kinds = [(email, b'@'), (jwt, b'e'), (bearer, b'b'), (bearer, b'B')];
+        let kinds = kinds.into_iter().filter_map(|(wanted, first)| wanted.then_some(first));
+        let mut begins = [false; 256];
+        for first in firsts.chain(kinds) {
+            if let Some(begins) = begins.get_mut(usize::from(first)) {
+                *begins = true;
+            }
+        }
+        Self { email, jwt, bearer, prefixes, begins }
     }
 
     /// Whether it can find anything at all.
@@ -45,39 +63,42 @@ impl Finder {
     pub fn redact(&self, text: &[u8], replacement: &[u8], out: &mut Vec<u8>) -> bool {
         let mut copied = 0;
         let mut at = 0;
-        let mut word_begins = true;
-        while let Some(&byte) = text.get(at) {
-            let found = if byte == b'@' && self.email {
-                email_around(text, at, copied)
-            } else if word_begins && is_word(byte) {
-                self.token_at(text, at)
-            } else {
+        while let Some(next) = self.next(text, at) {
+            at = next + 1;
+            let before = text.get(copied..next).and_then(<[u8]>::last);
+            let found = if text.get(next) == Some(&b'@') {
+                email_around(text, next, copied)
+            } else if before.is_some_and(|byte| is_word(*byte)) {
                 None
+            } else {
+                self.token_at(text, next)
             };
-            match found {
-                Some((from, to)) => {
-                    out.extend_from_slice(text.get(copied..from).unwrap_or_default());
-                    out.extend_from_slice(replacement);
-                    (copied, at) = (to, to);
-                    word_begins = true;
-                }
-                None => {
-                    word_begins = !is_word(byte);
-                    at += 1;
-                }
+            if let Some((from, to)) = found {
+                out.extend_from_slice(text.get(copied..from).unwrap_or_default());
+                out.extend_from_slice(replacement);
+                (copied, at) = (to, to);
             }
         }
         out.extend_from_slice(text.get(copied..).unwrap_or_default());
         copied > 0
     }
 
+    /// Where, from `at` on, something may begin.
+    fn next(&self, text: &[u8], at: usize) -> Option<usize> {
+        let rest = text.get(at..)?;
+        let found =
+            rest.iter().position(|byte| self.begins.get(usize::from(*byte)).is_some_and(|begins| *begins));
+        found.map(|found| at + found)
+    }
+
     /// The token in the word that begins at `at`.
     fn token_at(&self, text: &[u8], at: usize) -> Option<(usize, usize)> {
         let word = text.get(at..)?;
-        if self.jwt && word.starts_with(b"eyJ") {
-            if let Some(length) = jwt_length(word) {
-                return Some((at, at + length));
-            }
+        if self.jwt
+            && word.starts_with(b"eyJ")
+            && let Some(length) = jwt_length(word)
+        {
+            return Some((at, at + length));
         }
         if self.bearer && word.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer ")) {
             let length = run(word.get(7..)?, is_token68);
