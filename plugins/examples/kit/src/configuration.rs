@@ -25,6 +25,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
     use std::collections::BTreeMap;
 
     use super::parse;

@@ -144,6 +144,7 @@ fn whitespace(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
     use crate::find::Kind;
 
