@@ -60,7 +60,7 @@ impl Default for Raw {
             find: Vec::new(),
             token_prefixes: Vec::new(),
             replacement: "[redacted]".to_owned(),
-            max_body_bytes: 128 * 1024,
+            max_body_bytes: 64 * 1024,
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
         let settings = settings(
             r#"{ "directions": ["response"], "headers": ["x-debug-session"], "scan_headers": ["referer"],
                 "json_keys": ["password"], "find": ["email", "jwt", "bearer"], "token_prefixes": ["ghp_"],
-                "replacement": "[redacted]", "max_body_bytes": 131072 }"#,
+                "replacement": "[redacted]", "max_body_bytes": 65536 }"#,
         )
         .unwrap();
         assert!(settings.reads(Direction::Response) && !settings.reads(Direction::Request));
