@@ -4,7 +4,7 @@
 # OUTPUT/<folder>.wasm; BUILD_DIR is for what is kept between builds. It says one line for each file it made, and
 # nothing when nothing changed. `guest_build_name` is how messages name the caller. What is between the two lines below
 # is for guests in other languages, too.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2016,SC2034,SC2154
 
 guest_toolchain_help='Rust: uses the target wasm32-wasip1 of the toolchain in use. Where that target is
 not installed, `rustup target add wasm32-wasip1` installs it. Where that is
