@@ -1,0 +1,78 @@
+"""What is compared of what was seen: names that a proxy adds are taken out, and what differs from run to run."""
+
+import fnmatch
+import re
+
+from case import Case
+from observe import Observed
+
+# Hops say these for themselves.
+_FRAMING = {"connection", "keep-alive"}
+
+
+class Rules:
+    """Which names each proxy adds."""
+
+    def __init__(self, added: dict[str, dict[str, str]]):
+        """`added`: the proxy, then pattern of a name and why it is added."""
+        self._added = added
+
+    def is_added(self, proxy: str, name: str) -> bool:
+        """Whether a proxy adds headers of this name by itself."""
+        return name in _FRAMING or any(fnmatch.fnmatchcase(name, pattern) for pattern in self._added[proxy])
+
+    def facts(self, proxy: str, case: Case, seen: Observed) -> dict[str, object]:
+        """The parts of a case by name, comparable between proxies."""
+        facts: dict[str, object] = {}
+        for number, response in enumerate(seen.responses, 1):
+            facts |= self._message(proxy, f"response {number}", response)
+        for name, received in (("origin", seen.origin), ("calls", seen.calls)):
+            facts[f"{name} requests"] = [request["start"] for request in received]
+            for number, request in enumerate(received, 1):
+                facts |= self._message(proxy, f"{name} {number}", request)
+        facts |= {f"metric {name}": value for name, value in seen.metrics.items()}
+        if not case.table:
+            facts |= {f"log {plugin}": self._lines(proxy, case, lines) for plugin, lines in seen.logs.items()}
+        return facts
+
+    def _message(self, proxy: str, part: str, message: dict) -> dict[str, object]:
+        facts = {f"{part} {key}": value for key, value in message.items() if key != "start"}
+        for key in ("headers", "trailers"):
+            if pairs := message.get(key):
+                kept = [f"{name}: {value}" for name, value in pairs if not self.is_added(proxy, name)]
+                # The order of different names means nothing; sorting is stable where names repeat.
+                facts[f"{part} {key}"] = sorted(kept, key=lambda line: line.split(":")[0])
+        return facts
+
+    def _lines(self, proxy: str, case: Case, lines: list[tuple[str, str]]) -> list[str]:
+        kept = []
+        for level, message in lines:
+            if case.ignore and re.search(case.ignore, message):
+                continue
+            # A line that shows a header which the proxy added is not the guest's doing.
+            header = re.match(r"(?:->|<-) ([^ :]+):", message)
+            if header and self.is_added(proxy, header[1]):
+                continue
+            kept.append(f"{level}: {message}")
+        return kept
+
+    def cells(self, proxy: str, seen: Observed) -> dict[tuple[str, str], str]:
+        """A table's cells by (host call, callback)."""
+        cells: dict[tuple[str, str], str] = {}
+        for lines in seen.logs.values():
+            for _, message in lines:
+                if message.startswith("cell|"):
+                    _, callback, call, answer = message.split("|", 3)
+                    cells.setdefault((call, callback), self._answer(proxy, call, answer))
+        return cells
+
+    def _answer(self, proxy: str, call: str, answer: str) -> str:
+        if call.startswith("pairs "):
+            status, names = answer.split("/", 1)
+            if names == "null":
+                return f"{status}/null"
+            kept = [name for name in names.split(",") if name and not self.is_added(proxy, name)]
+            return f"{status}/{len(kept)}"
+        if call.startswith("prop "):
+            return answer.split(" ")[0]
+        return answer
