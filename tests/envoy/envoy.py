@@ -15,7 +15,7 @@ VERSION = "1.40.0"
 _TYPE = "type.googleapis.com/"
 _HTTP1 = {"enable_trailers": True}
 # [thread][level][logger] message
-_LINE = re.compile(r"^\[(\d+)]\[(\w+)]\[\w+] wasm log((?: \S+)*?): (.*)$")
+_LINE = re.compile(r"^\[(\d+)]\[(\w+)]\[\w+] wasm log((?: [^\s:]+)*): (.*)$")
 _LEVELS = {"trace": "trace", "debug": "debug", "info": "info", "warning": "warn", "error": "error", "critical": "error"}
 
 

@@ -53,8 +53,17 @@ class Rules:
             header = re.match(r"(?:->|<-) ([^ :]+):", message)
             if header and self.is_added(proxy, header[1]):
                 continue
-            kept.append(f"{level}: {message}")
+            kept.append(f"{level}: {self._without_added(proxy, message)}")
         return kept
+
+    def _without_added(self, proxy: str, message: str) -> str:
+        """A line without the headers that a proxy added, and of several lines the first, as Envoy's log shows it."""
+        message = message.split("\n")[0]
+        listed = re.match(r"(pairs \S+ .*-> \d+ )(.*)", message)
+        if not listed:
+            return message
+        pairs = [pair for pair in listed[2].split(", ") if not self.is_added(proxy, pair.split("=")[0])]
+        return listed[1] + ", ".join(pairs)
 
     def cells(self, proxy: str, seen: Observed) -> dict[tuple[str, str], str]:
         """A table's cells by (host call, callback)."""

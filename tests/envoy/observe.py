@@ -10,7 +10,7 @@ from process import LOG_LIMIT, TestError
 from upstream import Received, Upstream
 
 # How long a client waits for a response, in seconds: longer than any time-out that a case provokes.
-_RESPONSE_LIMIT = 30.0
+_RESPONSE_LIMIT = 8.0
 
 
 @dataclasses.dataclass

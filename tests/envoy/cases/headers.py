@@ -33,7 +33,7 @@ CASES = [
         "request-setall",
         """
         @request_headers
-        setall request :authority=other.test :path=/request-setall/changed :method=GET :scheme=http x-only=1
+        setall request :authority=other.test :path=/request-setall/changed :method=GET :scheme=http x-forwarded-proto=http x-only=1
         pairs request x-
         """,
         _REQUEST,

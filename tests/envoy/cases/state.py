@@ -40,7 +40,7 @@ CASES = [
     ),
     Case(
         "property-set-for-the-next",
-        (Plugin("script", "@request_headers\n setprop my.own one"), Plugin("script", "@request_headers\n prop my.own\n prop plain\n prop wasm.my.own")),
+        (Plugin("script", "@request_headers\n setprop plain one"), Plugin("script", "@request_headers\n prop plain\n setprop plain two\n prop plain\n@response_headers\n prop plain")),
     ),
     script(
         "shared-data",
@@ -49,12 +49,13 @@ CASES = [
         shared key
         share key 0 one
         shared key
-        share key 1 two
-        share key 1 three
+        share key last two
+        share key last three
+        shared key
         shared key
         share key 0 four
         shared key
-        share other 7 x
+        share other 4294967295 x
         shared other
         share key 0 -
         shared key
@@ -114,5 +115,5 @@ CASES = [
     script("tick", "@configure\n tick 20\n@tick 1\n tick 10\n@tick 2\n tick 0", Request(after="> tick 2")),
     script("configuration", "@vm_start\n body vm 0 100\n@configure\n body plugin 0 9\n body plugin 5 4\n body plugin 100000 1\n@request_headers\n body plugin 0 9\n body vm 0 4", vm="@vm_start\n body vm 0 100\n body plugin 0 9\n"),
     script("status", "@request_headers\n grpc_status", POST),
-    script("done-later", "@done\n pause\n@request_headers\n done", until="> done"),
+    script("done-later", "@done\n pause\n@request_headers\n done", until="deleted"),
 ]

@@ -134,7 +134,8 @@ pub extern "C" fn proxy_on_response_trailers(context: u32, count: u32) -> u32 {
 pub extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: u32, size: u32, trailers: u32) {
     let (number, who) = State::with(|state| state.reply(context, token));
     let outcome = if headers == 0 { "failed" } else { "answered" };
-    log(&format!("> call {number} {outcome} body={size} trailers={trailers} in {who}"));
+    let body = if size > 0 { "a body" } else { "no body" };
+    log(&format!("> call {number} {outcome} with {body}, trailers={trailers}, in {who}"));
     run("call", When { number, end: false });
 }
 

@@ -286,7 +286,7 @@ fn metrics(operation: &str, words: &mut Words<'_>) -> Option<String> {
     Some(status.to_string())
 }
 
-/// `shared KEY`, `share KEY VERSION VALUE`, `register QUEUE`, `resolve VM QUEUE`, `enqueue QUEUE VALUE`, `dequeue QUEUE`.
+/// `shared KEY`, `share KEY VERSION VALUE` (`last`: the version last read), `register QUEUE`, `resolve VM QUEUE`, `enqueue QUEUE VALUE`, `dequeue QUEUE`.
 fn shared(operation: &str, words: &mut Words<'_>) -> Option<String> {
     let (name, mut number) = (words.next(), 0);
     let token = State::with(|state| state.names.get(&name).copied()).unwrap_or(u32::MAX);
@@ -295,10 +295,15 @@ fn shared(operation: &str, words: &mut Words<'_>) -> Option<String> {
             let value = Bytes::from_call(|data, size| unsafe {
                 raw::proxy_get_shared_data(name.as_ptr(), name.len(), data, size, &mut number)
             });
-            return Some(format!("{} version {number}", with_value(value)));
+            // Where versions count from is the host's own affair: whether it changed is not.
+            let before = State::with(|state| state.versions.insert(name, number));
+            let version = if before == Some(number) { "same" } else { "new" };
+            return Some(format!("{} {version} version", with_value(value)));
         }
         "share" => {
-            let (version, value) = (words.number(), words.rest());
+            let (version, value) = (words.next(), words.rest());
+            let known = State::with(|state| state.versions.get(&name).copied()).unwrap_or_default();
+            let version = if version == "last" { known } else { version.parse().unwrap_or_default() };
             unsafe { raw::proxy_set_shared_data(name.as_ptr(), name.len(), value.as_ptr(), value.len(), version) }
         }
         "register" => {

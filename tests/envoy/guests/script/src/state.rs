@@ -19,6 +19,8 @@ pub struct State {
     pub grpc: u32,
     /// Calls by token: their number, from 1, and the stream that made them.
     calls: HashMap<u32, (u32, u32)>,
+    /// The version of shared data that was last read, by key.
+    pub versions: HashMap<String, u32>,
     counts: HashMap<(u32, String), u32>,
 }
 

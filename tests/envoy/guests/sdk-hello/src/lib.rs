@@ -1,8 +1,8 @@
 //! As the SDK's `hello_world`: a greeting at start, then a tick with the time and a random number from WASI.
 
 use log::info;
-use proxy_wasm::traits::{Context, RootContext};
-use proxy_wasm::types::LogLevel;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{ContextType, LogLevel};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::{Duration, SystemTime};
@@ -32,4 +32,19 @@ impl RootContext for Hello {
         info!("the clocks agree: {agree}; the numbers differ: {}", two[0] != two[1]);
         self.set_tick_period(Duration::ZERO);
     }
+
+    // The original is a service of its own; here it stands in a chain, and its streams do nothing.
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Nothing))
+    }
 }
+
+struct Nothing;
+
+impl Context for Nothing {}
+
+impl HttpContext for Nothing {}
