@@ -9,6 +9,9 @@ from observe import Observed
 # Hops say these for themselves.
 _FRAMING = {"connection", "keep-alive"}
 
+# A property's encoding by its length in bytes: what a table can show of it.
+_ENCODINGS = {0: "empty", 1: "bool", 8: "int"}
+
 
 class Rules:
     """Which names each proxy adds."""
@@ -83,5 +86,6 @@ class Rules:
             kept = [name for name in names.split(",") if name and not self.is_added(proxy, name)]
             return f"{status}/{len(kept)}"
         if call.startswith("prop "):
-            return answer.split(" ")[0]
+            status, _, value = answer.partition(" ")
+            return f"{status}/{_ENCODINGS.get(len(value) // 2, 'bytes')}" if status == "0" else status
         return answer

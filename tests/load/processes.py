@@ -96,6 +96,10 @@ class Server:
         """CPU time of the whole process tree so far."""
         return tree_cpu_seconds(self._process.pid)
 
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
     def wait_for_port(self, port: int) -> None:
         """Returns once the port accepts connections; raises if the process ends before."""
         deadline = time.monotonic() + START_LIMIT
