@@ -71,6 +71,9 @@ class Case:
     table: str = ""
     # Log lines that match this are left out: what depends on how the kernel cut a body, or on time.
     ignore: str = ""
+    # Whether log lines are compared without their order: Envoy starts an instance with the configuration, the edge with
+    # a tenant's first request, so ticks come before that request in one and after it in the other.
+    unordered: bool = False
 
     def plugin_name(self, index: int) -> str:
         """The name of one of its plugins, as both proxies' logs have it."""

@@ -14,8 +14,11 @@ callback_cpu_us = 1000000
 start_cpu_ms = 10000
 log_lines_per_second = 1000000
 calls_per_request = 64
+instances_per_tenant = 1
 log_level = "trace"
 """
+# The instance that only tries a configuration logs under this tenant.
+_CANARY = "(canary)"
 _LEVELS = {"TRACE": "trace", "DEBUG": "debug", "INFO": "info", "WARN": "warn", "ERROR": "error"}
 
 
@@ -125,7 +128,7 @@ class Edge:
 
     def wait_for_log(self, plugin_name: str, text: str, count: int = 1) -> None:
         """Returns once a plugin has logged a text so often."""
-        self._child.wait_for(rf'(?=.*"plugin":"{re.escape(plugin_name)}")(?=.*{text})', count)
+        self._child.wait_for(rf'(?=.*"plugin":"{re.escape(plugin_name)}")(?!.*{re.escape(_CANARY)})(?=.*{text})', count)
 
     def log(self, plugin_name: str) -> list[tuple[str, str]]:
         """A plugin's lines, (level, message)."""
@@ -134,7 +137,7 @@ class Edge:
             if f'"{plugin_name}"' not in line:
                 continue
             record = _record(line)
-            if record and record.get("target") == "plugin" and record.get("plugin") == plugin_name:
+            if record and record.get("plugin") == plugin_name and record.get("tenant") != _CANARY:
                 lines.append((_LEVELS.get(record.get("level", ""), "?"), record.get("message", "")))
         return lines
 

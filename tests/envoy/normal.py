@@ -57,7 +57,7 @@ class Rules:
             if header and self.is_added(proxy, header[1]):
                 continue
             kept.append(f"{level}: {self._without_added(proxy, message)}")
-        return kept
+        return sorted(kept) if case.unordered else kept
 
     def _without_added(self, proxy: str, message: str) -> str:
         """A line without the headers that a proxy added, and of several lines the first, as Envoy's log shows it."""
@@ -69,13 +69,13 @@ class Rules:
         return listed[1] + ", ".join(pairs)
 
     def cells(self, proxy: str, seen: Observed) -> dict[tuple[str, str], str]:
-        """A table's cells by (host call, callback)."""
+        """A table's cells by (host call, callback); of several requests the last one's."""
         cells: dict[tuple[str, str], str] = {}
         for lines in seen.logs.values():
             for _, message in lines:
                 if message.startswith("cell|"):
                     _, callback, call, answer = message.split("|", 3)
-                    cells.setdefault((call, callback), self._answer(proxy, call, answer))
+                    cells[(call, callback)] = self._answer(proxy, call, answer)
         return cells
 
     def _answer(self, proxy: str, call: str, answer: str) -> str:

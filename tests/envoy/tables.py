@@ -5,9 +5,17 @@ import pathlib
 Cells = dict[tuple[str, str], str]
 
 
+# `+`: the context was created; `call+ef`: after proxy_set_effective_context.
+_ORDER = (
+    "root+ vm_start configure tick stream+ rq_h call call+ef rq_body rq_trailers "
+    "rs_h rs_body rs_trailers log done delete"
+).split()
+
+
 def callbacks(cells: Cells) -> list[str]:
-    """The columns, in the order they were first met."""
-    return list(dict.fromkeys(callback for _, callback in cells))
+    """The columns, in the order of a stream's life."""
+    met = {callback for _, callback in cells}
+    return [name for name in _ORDER if name in met] + sorted(met - set(_ORDER))
 
 
 def render(cells: Cells) -> str:

@@ -97,8 +97,8 @@ class Tables(unittest.TestCase):
     def test_a_table_is_read_as_it_was_written(self):
         self.assertEqual(tables.parse(tables.render(self.CELLS)), self.CELLS)
 
-    def test_the_first_answer_of_a_cell_counts(self):
-        lines = [("info", f"cell|rq_h|prop a|{answer}") for answer in ("0 0102030405060708", "1 ")]
+    def test_the_last_answer_of_a_cell_counts(self):
+        lines = [("info", f"cell|rq_h|prop a|{answer}") for answer in ("1 ", "0 0102030405060708")]
         cells = Rules({"edge": {}}).cells("edge", Observed([], [], [], {"a": lines}))
         self.assertEqual(cells, {("prop a", "rq_h"): "0/int"})
 

@@ -81,6 +81,23 @@ CASES = [
         """,
         ignore="> queue",
     ),
+    Case(
+        "queue-between",
+        (
+            Plugin("script", "@configure\n register the-queue\n@queue\n dequeue the-queue", root_id="one", vm_id="queue-vm"),
+            Plugin("script", "@request_headers\n resolve queue-vm the-queue\n enqueue the-queue hello", "@vm_start\n level", "two", "queue-vm"),
+        ),
+        until="",
+        ignore="> queue|dequeue",
+    ),
+    Case(
+        "shared-data-between",
+        (
+            Plugin("script", "@request_headers\n share key 0 one", root_id="one", vm_id="data-vm"),
+            Plugin("script", "@request_headers\n shared key", "@vm_start\n level", "two", "data-vm"),
+            Plugin("script", "@request_headers\n shared key", root_id="three", vm_id="other-vm"),
+        ),
+    ),
     script("queue-ready", "@configure\n register the-queue\n@request_headers\n enqueue the-queue one\n@queue\n dequeue the-queue", until="> queue"),
     script(
         "metrics",
@@ -112,7 +129,7 @@ CASES = [
     script("log-empty", "@request_headers\n log 2 -"),
     script("foreign-unknown", "@request_headers\n foreign no_such_function x\n foreign - -"),
     script("foreign-clear-route-cache", "@request_headers\n foreign clear_route_cache -"),
-    script("tick", "@configure\n tick 20\n@tick 1\n tick 10\n@tick 2\n tick 0", Request(after="> tick 2")),
+    script("tick", "@configure\n tick 20\n@tick 1\n tick 10\n@tick 2\n tick 0", Request(), Request(after="> tick 2"), unordered=True),
     script("configuration", "@vm_start\n body vm 0 100\n@configure\n body plugin 0 9\n body plugin 5 4\n body plugin 100000 1\n@request_headers\n body plugin 0 9\n body vm 0 4", vm="@vm_start\n body vm 0 100\n body plugin 0 9\n"),
     script("status", "@request_headers\n grpc_status", POST),
     script("done-later", "@done\n pause\n@request_headers\n done", until="deleted"),

@@ -3,6 +3,8 @@
 from case import Case, Plugin, Request
 from upstream import Answer
 
+# The first makes sure that there is an instance, whose tick the second waits for.
+_FIRST = Request()
 _REQUEST = Request(
     path="/",
     method="POST",
@@ -15,6 +17,6 @@ _ANSWER = Answer(chunks=(b"hello world",), trailers=(("x-t", "1"),))
 _ANSWERS = {"/": _ANSWER, "/call": _ANSWER}
 
 CASES = [
-    Case("matrix-getters", (Plugin("matrix", "conf", root_id="getters"),), (_REQUEST,), _ANSWERS, table="getters"),
-    Case("matrix-calls", (Plugin("matrix", "conf", root_id="calls"),), (_REQUEST,), _ANSWERS, table="calls"),
+    Case("matrix-getters", (Plugin("matrix", "conf", root_id="getters"),), (_FIRST, _REQUEST), _ANSWERS, table="getters"),
+    Case("matrix-calls", (Plugin("matrix", "conf", root_id="calls"),), (_FIRST, _REQUEST), _ANSWERS, table="calls"),
 ]
