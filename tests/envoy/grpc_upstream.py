@@ -18,7 +18,9 @@ class GrpcUpstream:
         node = shutil.which("node") or str(_NODE)
         if not pathlib.Path(node).exists():
             raise TestError("the gRPC upstream needs Node: tests/setup installs it")
-        self._child = Child("grpc upstream", [node, str(HERE / "grpc_upstream.mjs")], log, quiet_environment())
+        self._child = Child(
+            "grpc upstream", [node, str(HERE / "grpc_upstream.mjs")], log, quiet_environment()
+        )
         self._child.wait_for('"port"')
         self.port = json.loads(self._child.lines()[0])["port"]
 

@@ -34,7 +34,9 @@ def observe(proxy, case: Case, upstreams: dict[str, Upstream]) -> Observed:
     if case.until:
         proxy.wait_for_log(last, case.until, len(case.requests) if case.until == "deleted" else 1)
     metrics = {name: _settled(proxy, name) for name in case.metrics}
-    received = {name: [_received(one) for one in upstream.of(case.name)] for name, upstream in upstreams.items()}
+    received = {
+        name: [_received(one) for one in upstream.of(case.name)] for name, upstream in upstreams.items()
+    }
     return Observed(responses, received["origin"], received["calls"], metrics=metrics)
 
 

@@ -23,10 +23,15 @@ def render(cells: Cells) -> str:
     columns = callbacks(cells)
     rows = list(dict.fromkeys(call for call, _ in cells))
     head = max(len(row) for row in rows) + 1
-    width = {column: max(len(column), *(len(cells.get((row, column), "-")) for row in rows)) + 1 for column in columns}
+    width = {
+        column: max(len(column), *(len(cells.get((row, column), "-")) for row in rows)) + 1
+        for column in columns
+    }
     lines = ["host call".ljust(head) + "| " + "".join(column.ljust(width[column]) for column in columns)]
     for row in rows:
-        lines.append(row.ljust(head) + "| " + "".join(cells.get((row, c), "-").ljust(width[c]) for c in columns))
+        lines.append(
+            row.ljust(head) + "| " + "".join(cells.get((row, c), "-").ljust(width[c]) for c in columns)
+        )
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 

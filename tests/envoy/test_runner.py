@@ -86,7 +86,11 @@ class Comparing(unittest.TestCase):
         self.assertEqual(self.file.unmet(), [])
 
     def test_a_line_shows_its_listed_headers_without_added_ones(self):
-        theirs = [("info", "pairs request x- -> 0 x-a=1, x-envoy-b=2"), ("info", "-> x-envoy-b: 2"), ("info", "one\ntwo")]
+        theirs = [
+            ("info", "pairs request x- -> 0 x-a=1, x-envoy-b=2"),
+            ("info", "-> x-envoy-b: 2"),
+            ("info", "one\ntwo"),
+        ]
         ours = [("info", "pairs request x- -> 0 x-a=1"), ("info", "one")]
         self.assertEqual(self.found({"log": theirs}, {"log": ours}), [])
 
@@ -115,7 +119,9 @@ class Http(unittest.TestCase):
     def test_a_response_with_chunks_and_trailers(self):
         data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
         seen = self.reader(data).response()
-        self.assertEqual((seen.status, seen.body, seen.trailers, seen.whole), (200, b"abc", [("x-t", "1")], True))
+        self.assertEqual(
+            (seen.status, seen.body, seen.trailers, seen.whole), (200, b"abc", [("x-t", "1")], True)
+        )
 
     def test_a_response_that_is_cut_off(self):
         self.assertFalse(self.reader(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc").response().whole)

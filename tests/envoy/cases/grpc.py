@@ -32,7 +32,11 @@ CASES = [
     script("grpc-http-500", _unary("Http500")),
     script("grpc-times-out", _unary("Silent", 200)),
     script("grpc-unknown-upstream", "@request_headers\n grpc no-such-upstream test.Service Echo 1000 ask"),
-    script("grpc-nobody-listens", "@request_headers\n grpc grpc-nobody test.Service Echo 1000 ask\n pause\n@grpc_close\n grpc_status\n" + _RESUME),
+    script(
+        "grpc-nobody-listens",
+        "@request_headers\n grpc grpc-nobody test.Service Echo 1000 ask\n pause\n@grpc_close\n grpc_status\n"
+        + _RESUME,
+    ),
     script(
         "grpc-stream-echo",
         f"""
@@ -56,14 +60,26 @@ CASES = [
     ),
     script(
         "grpc-stream-many",
-        f"@request_headers\n grpc_stream grpc test.Service Many\n grpc_send 1 one\n pause\n@grpc_message\n body grpc 0 100\n@grpc_close\n grpc_status\n{_RESUME}",
+        "@request_headers\n grpc_stream grpc test.Service Many\n grpc_send 1 one\n"
+        " pause\n"
+        "@grpc_message\n body grpc 0 100\n"
+        f"@grpc_close\n grpc_status\n{_RESUME}",
     ),
     script(
         "grpc-stream-close",
-        f"@request_headers\n grpc_stream grpc test.Service Many\n grpc_send 0 one\n grpc_close\n pause\n@grpc_close\n grpc_status\n{_RESUME}",
+        "@request_headers\n grpc_stream grpc test.Service Many\n grpc_send 0 one\n"
+        " grpc_close\n pause\n"
+        f"@grpc_close\n grpc_status\n{_RESUME}",
     ),
-    script("grpc-cancel", "@request_headers\n grpc_stream grpc test.Service Silent\n grpc_send 0 one\n grpc_cancel\n grpc_send 0 two"),
-    script("grpc-call-cancel", "@request_headers\n grpc grpc test.Service Silent 5000 ask\n grpc_cancel\n grpc_cancel"),
+    script(
+        "grpc-cancel",
+        "@request_headers\n grpc_stream grpc test.Service Silent\n grpc_send 0 one\n"
+        " grpc_cancel\n grpc_send 0 two",
+    ),
+    script(
+        "grpc-call-cancel",
+        "@request_headers\n grpc grpc test.Service Silent 5000 ask\n grpc_cancel\n grpc_cancel",
+    ),
 ]
 
 __all__ = ["CASES", "Request"]

@@ -6,12 +6,26 @@ from upstream import Answer
 
 _THREE = (("x-a", "1"), ("x-b", "2"), ("x-a", "3"))
 _REQUEST = Request(headers=_THREE)
-_ANSWER = Answer(headers=(("content-type", "text/plain"), *_THREE, ("set-cookie", "a=1"), ("set-cookie", "b=2")))
+_ANSWER = Answer(
+    headers=(("content-type", "text/plain"), *_THREE, ("set-cookie", "a=1"), ("set-cookie", "b=2"))
+)
 
 CASES = [
-    script("request-add", "@request_headers\n add request x-n one\n add request x-a two\n pairs request x-", _REQUEST),
-    script("request-set", "@request_headers\n set request x-a new\n set request x-n new\n pairs request x-", _REQUEST),
-    script("request-remove", "@request_headers\n remove request x-a\n remove request x-none\n pairs request x-", _REQUEST),
+    script(
+        "request-add",
+        "@request_headers\n add request x-n one\n add request x-a two\n pairs request x-",
+        _REQUEST,
+    ),
+    script(
+        "request-set",
+        "@request_headers\n set request x-a new\n set request x-n new\n pairs request x-",
+        _REQUEST,
+    ),
+    script(
+        "request-remove",
+        "@request_headers\n remove request x-a\n remove request x-none\n pairs request x-",
+        _REQUEST,
+    ),
     script(
         "request-get",
         """
@@ -44,16 +58,33 @@ CASES = [
     script("request-authority", "@request_headers\n set request :authority other.test"),
     script("request-remove-path", "@request_headers\n remove request :path", until="> log"),
     script("request-empty-value", "@request_headers\n add request x-empty -\n get request x-empty"),
-    script("request-upper-case", "@request_headers\n add request X-Upper One\n get request x-upper\n pairs request x-u"),
-    script("request-later", "@request_body\n add request x-late 1\n@response_headers\n add request x-late 1", POST),
+    script(
+        "request-upper-case",
+        "@request_headers\n add request X-Upper One\n get request x-upper\n pairs request x-u",
+    ),
+    script(
+        "request-later",
+        "@request_body\n add request x-late 1\n@response_headers\n add request x-late 1",
+        POST,
+    ),
     script(
         "request-content-length",
         "@request_headers\n get request content-length\n set request content-length 3",
         Request(method="POST", body=b"abc"),
     ),
-    script("response-add", "@response_headers\n add response x-n one\n add response x-a two\n pairs response x-a", answer=_ANSWER),
-    script("response-set", "@response_headers\n set response x-a new\n set response x-n new\n pairs response x-a", answer=_ANSWER),
-    script("response-remove", "@response_headers\n remove response x-a\n remove response x-none", answer=_ANSWER),
+    script(
+        "response-add",
+        "@response_headers\n add response x-n one\n add response x-a two\n pairs response x-a",
+        answer=_ANSWER,
+    ),
+    script(
+        "response-set",
+        "@response_headers\n set response x-a new\n set response x-n new\n pairs response x-a",
+        answer=_ANSWER,
+    ),
+    script(
+        "response-remove", "@response_headers\n remove response x-a\n remove response x-none", answer=_ANSWER
+    ),
     script(
         "response-get",
         """
@@ -68,7 +99,11 @@ CASES = [
     ),
     script("response-keep", "@response_headers\n keep response x-n=1 x-n=2", answer=_ANSWER),
     script("response-status", "@response_headers\n set response :status 418", answer=_ANSWER),
-    script("response-setall", "@response_headers\n setall response :status=201 x-only=1 content-length=11", answer=_ANSWER),
+    script(
+        "response-setall",
+        "@response_headers\n setall response :status=201 x-only=1 content-length=11",
+        answer=_ANSWER,
+    ),
     script("response-cookies", "@response_headers\n add response set-cookie c=3", answer=_ANSWER),
     script(
         "trailers-get",
@@ -100,7 +135,8 @@ CASES = [
     ),
     script(
         "trailers-setall",
-        "@request_trailers\n setall request_trailers x-only=1\n@response_trailers\n setall response_trailers x-only=1",
+        "@request_trailers\n setall request_trailers x-only=1\n"
+        "@response_trailers\n setall response_trailers x-only=1",
         TRAILERS_POST,
         answer=TRAILERS,
     ),

@@ -41,5 +41,9 @@ CASES = [
         Request("/x", "POST", headers=(_GRPC, ("x-method", "Status7"))),
     ),
     _sdk("metadata", Request()),
-    _sdk("parallel", Request(), answers={f"/service/{n}": Answer(body=f"answer {n}".encode()) for n in range(3)}),
+    _sdk(
+        "parallel",
+        Request(),
+        answers={f"/service/{n}": Answer(body=f"answer {n}".encode()) for n in range(3)},
+    ),
 ]

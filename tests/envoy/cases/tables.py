@@ -17,6 +17,18 @@ _ANSWER = Answer(chunks=(b"hello world",), trailers=(("x-t", "1"),))
 _ANSWERS = {"/": _ANSWER, "/call": _ANSWER}
 
 CASES = [
-    Case("matrix-getters", (Plugin("matrix", "conf", root_id="getters"),), (_FIRST, _REQUEST), _ANSWERS, table="getters"),
-    Case("matrix-calls", (Plugin("matrix", "conf", root_id="calls"),), (_FIRST, _REQUEST), _ANSWERS, table="calls"),
+    Case(
+        "matrix-getters",
+        (Plugin("matrix", "conf", root_id="getters"),),
+        (_FIRST, _REQUEST),
+        _ANSWERS,
+        table="getters",
+    ),
+    Case(
+        "matrix-calls",
+        (Plugin("matrix", "conf", root_id="calls"),),
+        (_FIRST, _REQUEST),
+        _ANSWERS,
+        table="calls",
+    ),
 ]

@@ -35,7 +35,9 @@ class Latency:
 class Neighbours:
     """An edge with two tenants, whose plugins are the same guest with another configuration."""
 
-    def __init__(self, binary: pathlib.Path, guest: pathlib.Path, directory: pathlib.Path, core: int, upstream: int):
+    def __init__(
+        self, binary: pathlib.Path, guest: pathlib.Path, directory: pathlib.Path, core: int, upstream: int
+    ):
         self._port, self._admin = free_port(), free_port()
         self._directory, self._guest, self._upstream = directory, guest, upstream
         self._config = directory / "neighbours.toml"
@@ -58,9 +60,13 @@ class Neighbours:
         alone, beside = [], []
         self._load(tools, core, self._victim[1], _CONNECTIONS, _REST_MS, 0.3)
         for _ in range(rounds):
-            alone.append(self._finish(self._load_start(tools, core, self._victim[1], _CONNECTIONS, _REST_MS), seconds))
+            alone.append(
+                self._finish(self._load_start(tools, core, self._victim[1], _CONNECTIONS, _REST_MS), seconds)
+            )
             looping = self._load_start(tools, core, self._looper[1], _LOOPS, _LOOP_REST_MS)
-            beside.append(self._finish(self._load_start(tools, core, self._victim[1], _CONNECTIONS, _REST_MS), seconds))
+            beside.append(
+                self._finish(self._load_start(tools, core, self._victim[1], _CONNECTIONS, _REST_MS), seconds)
+            )
             refused = self._finish(looping, 0, failing=True)
             if refused.requests == 0:
                 raise BenchError("the looping plugin was never called")
@@ -74,14 +80,21 @@ class Neighbours:
         }
 
     def _write(self, uses: list[tuple[str, str]]) -> None:
-        parts = [edge.server(self._port, self._admin, self._directory), edge.upstream("origin", self._upstream)]
+        parts = [
+            edge.server(self._port, self._admin, self._directory),
+            edge.upstream("origin", self._upstream),
+        ]
         parts.append(
             '[[routes]]\nprefix = "/api/v5"\nlocal = "api"\nauth = "jwt"\npublic = ["POST /api/v5/auth/register"]\n'
         )
         # It must loop for as long as the run takes: quarantine would end it after ten traps.
-        parts += [edge.plugin(f"p-{work}", self._guest, work, limits="quarantine_traps = 0") for _, work in uses]
+        parts += [
+            edge.plugin(f"p-{work}", self._guest, work, limits="quarantine_traps = 0") for _, work in uses
+        ]
         plugins = ", ".join(f'{{ plugin = "p-{work}", tenants = ["{tenant}"] }}' for tenant, work in uses)
-        parts.append(f'[[routes]]\nprefix = "/guarded"\nupstream = "origin"\nauth = "jwt"\nplugins = [{plugins}]\n')
+        parts.append(
+            f'[[routes]]\nprefix = "/guarded"\nupstream = "origin"\nauth = "jwt"\nplugins = [{plugins}]\n'
+        )
         self._config.write_text("\n".join(parts))
 
     def _register(self, name: str) -> tuple[str, str]:
@@ -117,10 +130,14 @@ class Neighbours:
         lines = metrics.decode().splitlines()
         return [line for line in lines if line.startswith("coditect_config_reloads_total")]
 
-    def _load(self, tools: Tools, core: int, token: str, connections: int, rest: int, seconds: float) -> Latency:
+    def _load(
+        self, tools: Tools, core: int, token: str, connections: int, rest: int, seconds: float
+    ) -> Latency:
         return self._finish(self._load_start(tools, core, token, connections, rest), seconds)
 
-    def _load_start(self, tools: Tools, core: int, token: str, connections: int, rest: int) -> subprocess.Popen:
+    def _load_start(
+        self, tools: Tools, core: int, token: str, connections: int, rest: int
+    ) -> subprocess.Popen:
         command = [tools.wrk, "-t1", f"-c{connections}", f"-d{_BOUND_SECONDS}s", "-s"]
         command += [str(pathlib.Path(__file__).parent / "paced.lua"), "-H", f"Authorization: Bearer {token}"]
         command.append(f"http://127.0.0.1:{self._port}/guarded/1k")
@@ -149,5 +166,7 @@ class Neighbours:
         result = json.loads(lines[0].removeprefix("RESULT "))
         bad = result["socket"] or (result["status"] and not failing)
         if bad or not result["requests"] or (failing and result["status"] != result["requests"]):
-            raise BenchError(f"{result['requests']} requests, errors {result}; its log ends:\n{self.server.tail()}")
+            raise BenchError(
+                f"{result['requests']} requests, errors {result}; its log ends:\n{self.server.tail()}"
+            )
         return Latency(result["requests"], result["p50"], result["p99"])

@@ -34,10 +34,14 @@ def start_envoy(binary: pathlib.Path, guest: pathlib.Path, directory: pathlib.Pa
     listeners = []
     for chain in CHAINS:
         names = _names(chain)
-        filters = [envoy.wasm_filter(name, guest, work) for name, work in zip(names, chain.works, strict=True)]
+        filters = [
+            envoy.wasm_filter(name, guest, work) for name, work in zip(names, chain.works, strict=True)
+        ]
         listeners.append(envoy.listener(chain.name, ports[chain.name], filters, "origin"))
     config = directory / "envoy.json"
-    config.write_text(json.dumps(envoy.configuration(free_port(), listeners, [envoy.cluster("origin", upstream)])))
+    config.write_text(
+        json.dumps(envoy.configuration(free_port(), listeners, [envoy.cluster("origin", upstream)]))
+    )
     command = [str(binary), "--config-path", str(config), "--concurrency", "1", "--disable-hot-restart"]
     server = Server("envoy", [*command, "--log-level", "warning"], core, directory / "envoy.log")
     return _ready(server, ports), ports

@@ -89,7 +89,13 @@ pub fn map_size(kind: u32) -> (Status, usize) {
 }
 
 /// Makes an HTTP call; gives its token.
-pub fn http_call(upstream: &[u8], pairs: &[u8], body: &[u8], trailers: &[u8], milliseconds: u32) -> (Status, u32) {
+pub fn http_call(
+    upstream: &[u8],
+    pairs: &[u8],
+    body: &[u8],
+    trailers: &[u8],
+    milliseconds: u32,
+) -> (Status, u32) {
     let mut token = 0;
     let status = unsafe {
         raw::proxy_http_call(

@@ -46,7 +46,8 @@ unsafe extern "C" {
     ) -> u32;
     pub fn proxy_remove_header_map_value(kind: u32, name: *const u8, name_size: usize) -> u32;
 
-    pub fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    pub fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize)
+    -> u32;
     pub fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
 
     pub fn proxy_continue_stream(kind: u32) -> u32;

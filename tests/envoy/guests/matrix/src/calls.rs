@@ -1,7 +1,9 @@
 //! The calls that change something, with arguments that leave the request whole.
 
 use crate::cell;
-use guest_abi::{Bytes, Status, UNTOUCHED, buffer, buffer_bytes, encode_pairs, http_call, map, map_pairs, raw};
+use guest_abi::{
+    Bytes, Status, UNTOUCHED, buffer, buffer_bytes, encode_pairs, http_call, map, map_pairs, raw,
+};
 
 const MAPS: [(&str, u32); 9] = [
     ("request_header", map::REQUEST_HEADERS),
@@ -56,7 +58,8 @@ pub fn measure(callback: &str, context: u32) {
     show("set_effective_context unknown", unsafe { raw::proxy_set_effective_context(NO_TOKEN) });
     show("done", unsafe { raw::proxy_done() });
     if matches!(callback, "root+" | "vm_start" | "configure" | "tick") {
-        for (name, kind) in [("request", 0), ("response", 1), ("downstream", 2), ("upstream", 3), ("bad", 4)] {
+        for (name, kind) in [("request", 0), ("response", 1), ("downstream", 2), ("upstream", 3), ("bad", 4)]
+        {
             show(&format!("continue_stream {name}"), unsafe { raw::proxy_continue_stream(kind) });
             show(&format!("close_stream {name}"), unsafe { raw::proxy_close_stream(kind) });
         }
@@ -101,7 +104,9 @@ fn maps(show: &dyn Fn(&str, Status)) {
         let (_, pairs) = map_pairs(kind);
         let other = encode_pairs(&[("x-matrix", "1")]);
         let pairs = if pairs.is_null() { &other } else { pairs.get() };
-        show(&format!("set_{map}s"), unsafe { raw::proxy_set_header_map_pairs(kind, pairs.as_ptr(), pairs.len()) });
+        show(&format!("set_{map}s"), unsafe {
+            raw::proxy_set_header_map_pairs(kind, pairs.as_ptr(), pairs.len())
+        });
     }
 }
 
@@ -190,7 +195,9 @@ fn shared(callback: &str, show: &dyn Fn(&str, Status)) {
         Bytes::from_call(|data, size| unsafe { raw::proxy_dequeue_shared_queue(token, data, size) }).0
     };
     show("dequeue_shared_queue empty", take(token));
-    show("enqueue_shared_queue", unsafe { raw::proxy_enqueue_shared_queue(token, value.as_ptr(), value.len()) });
+    show("enqueue_shared_queue", unsafe {
+        raw::proxy_enqueue_shared_queue(token, value.as_ptr(), value.len())
+    });
     show("dequeue_shared_queue", take(token));
     show("dequeue_shared_queue unknown", take(NO_TOKEN));
     show("enqueue_shared_queue unknown", unsafe {

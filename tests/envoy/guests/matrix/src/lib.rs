@@ -86,7 +86,13 @@ pub extern "C" fn proxy_on_request_headers(context: u32, _count: u32, _end: u32)
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_http_call_response(context: u32, _token: u32, _headers: u32, _body: u32, _trailers: u32) {
+pub extern "C" fn proxy_on_http_call_response(
+    context: u32,
+    _token: u32,
+    _headers: u32,
+    _body: u32,
+    _trailers: u32,
+) {
     log(&format!("call response for {}", if context == ROOT.get() { "the root" } else { "a stream" }));
     measure("call", context);
     unsafe { raw::proxy_set_effective_context(STREAM.get()) };

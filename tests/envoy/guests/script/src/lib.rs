@@ -131,7 +131,13 @@ pub extern "C" fn proxy_on_response_trailers(context: u32, count: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: u32, size: u32, trailers: u32) {
+pub extern "C" fn proxy_on_http_call_response(
+    context: u32,
+    token: u32,
+    headers: u32,
+    size: u32,
+    trailers: u32,
+) {
     let (number, who) = State::with(|state| state.reply(context, token));
     let outcome = if headers == 0 { "failed" } else { "answered" };
     let body = if size > 0 { "a body" } else { "no body" };

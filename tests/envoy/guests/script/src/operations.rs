@@ -44,11 +44,15 @@ pub fn perform(line: &str) {
     let mut words = Words(line);
     let operation = words.next();
     let answer = match operation.as_str() {
-        "add" | "set" | "remove" | "get" | "size" | "pairs" | "keep" | "setall" => headers(&operation, &mut words),
+        "add" | "set" | "remove" | "get" | "size" | "pairs" | "keep" | "setall" => {
+            headers(&operation, &mut words)
+        }
         "body" | "put" | "status_of" => buffers(&operation, &mut words),
         "pause" | "continue" | "action" => return control(&operation, &mut words),
         "respond" | "resume" | "close" | "effective" | "done" | "tick" => stream(&operation, &mut words),
-        "call" | "grpc" | "grpc_stream" | "grpc_send" | "grpc_close" | "grpc_cancel" => calls(&operation, &mut words),
+        "call" | "grpc" | "grpc_stream" | "grpc_send" | "grpc_close" | "grpc_cancel" => {
+            calls(&operation, &mut words)
+        }
         "define" | "increment" | "record" | "metric" => metrics(&operation, &mut words),
         "shared" | "share" | "register" | "resolve" | "enqueue" | "dequeue" => shared(&operation, &mut words),
         _ => other(&operation, &mut words),
@@ -205,7 +209,8 @@ fn calls(operation: &str, words: &mut Words<'_>) -> Option<String> {
             let (upstream, path, milliseconds) = (words.next(), words.next(), words.number());
             let body = words.rest();
             let method = if body.is_empty() { "GET" } else { "POST" };
-            let head = [(":method", method), (":path", &path), (":authority", "calls.test"), ("x-call", "yes")];
+            let head =
+                [(":method", method), (":path", &path), (":authority", "calls.test"), ("x-call", "yes")];
             let (status, token) =
                 http_call(upstream.as_bytes(), &encode_pairs(&head), body.as_bytes(), &[], milliseconds);
             if status == guest_abi::OK {
@@ -304,7 +309,9 @@ fn shared(operation: &str, words: &mut Words<'_>) -> Option<String> {
             let (version, value) = (words.next(), words.rest());
             let known = State::with(|state| state.versions.get(&name).copied()).unwrap_or_default();
             let version = if version == "last" { known } else { version.parse().unwrap_or_default() };
-            unsafe { raw::proxy_set_shared_data(name.as_ptr(), name.len(), value.as_ptr(), value.len(), version) }
+            unsafe {
+                raw::proxy_set_shared_data(name.as_ptr(), name.len(), value.as_ptr(), value.len(), version)
+            }
         }
         "register" => {
             let status = unsafe { raw::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut number) };
@@ -379,7 +386,8 @@ fn other(operation: &str, words: &mut Words<'_>) -> Option<String> {
         }
         "grpc_status" => {
             let mut code = 0;
-            let answer = Bytes::from_call(|data, size| unsafe { raw::proxy_get_status(&mut code, data, size) });
+            let answer =
+                Bytes::from_call(|data, size| unsafe { raw::proxy_get_status(&mut code, data, size) });
             format!("{} code {code}", with_value(answer))
         }
         "trap" => core::arch::wasm32::unreachable(),
