@@ -36,8 +36,8 @@ def add_ratios(report: dict) -> dict:
 def as_table(report: dict) -> str:
     """The tables for people."""
     lines = [f"{key}: {value}" for key, value in report["setting"].items()]
-    head = f"{'case':<18}{'proxy':<8}{'CPU µs/req':>11}{'±':>6}{'µs per filter':>15}{'req/s':>8}{'edge/envoy':>12}"
-    lines += ["", head]
+    head = f"{'case':<18}{'proxy':<8}{'CPU µs/req':>11}{'±':>6}{'µs per filter':>15}"
+    lines += ["", head + f"{'req/s':>8}{'edge/envoy':>12}"]
     for case, entry in report["cases"].items():
         for name, values in entry.items():
             added = values.get("added_micros_per_filter")
@@ -48,12 +48,15 @@ def as_table(report: dict) -> str:
                 f"{'' if ratio is None else f'{ratio:.2f}':>12}".rstrip()
             )
             case = ""
-    if neighbours := report.get("neighbours"):
-        lines += ["", "one tenant's requests while another tenant's plugin loops for ever (edge, 1 worker):"]
+    if tenants := report.get("tenants"):
+        first, again = tenants["first_request_millis"], tenants["first_request_again_millis"]
+        lines += ["", "the edge alone:"]
+        lines.append(f"from loading to the first answer {first} ms, {again} ms where the module is known")
+        lines.append(f"memory of each further tenant with an instance {tenants['kib_per_tenant']} KiB")
         for part in ("p50", "p99"):
-            alone = neighbours[f"undisturbed_{part}_millis"]
-            beside = neighbours[f"beside_a_loop_{part}_millis"]
+            alone, beside = tenants[f"undisturbed_{part}_millis"], tenants[f"beside_a_loop_{part}_millis"]
             lines.append(
-                f"{part}  undisturbed {alone:.2f} ms, beside it {beside:.2f} ms ({beside / alone:.2f} times)"
+                f"{part} of a tenant undisturbed {alone:.2f} ms, while another's plugin loops {beside:.2f} ms: "
+                f"{beside / alone:.2f} times"
             )
     return "\n".join(lines) + "\n"
