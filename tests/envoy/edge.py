@@ -70,7 +70,7 @@ def route(prefix: str, target: str, plugins: list[str]) -> str:
 def server(port: int, admin: int, directory: pathlib.Path, access_log: bool = False) -> str:
     """What stands before upstreams, plugins and routes."""
     return (
-        f'[server]\nhttp = "127.0.0.1:{port}"\nadmin = "127.0.0.1:{admin}"\nthreads = 1\n'
+        f'[server]\nhttp = "127.0.0.1:{port}"\nadmin = "127.0.0.1:{admin}"\nthreads = 1\ndrain_seconds = 5\n'
         f"access_log = {str(access_log).lower()}\n[store]\npath = {_toml(str(directory / 'store.redb'))}\n"
     )
 
@@ -141,7 +141,7 @@ class Edge:
             if f'"{plugin_name}"' not in line:
                 continue
             record = _record(line)
-            if record and record.get("plugin") == plugin_name and record.get("tenant") != _CANARY:
+            if record and _is_of(record, plugin_name):
                 lines.append((_LEVELS.get(record.get("level", ""), "?"), record.get("message", "")))
         return lines
 
@@ -165,3 +165,9 @@ def _record(line: str) -> dict | None:
     except ValueError:
         return None
     return record | record.get("fields", {}) if isinstance(record, dict) else None
+
+
+def _is_of(record: dict, plugin_name: str) -> bool:
+    """Whether it is a guest's line, of the instance that serves."""
+    of_it = record.get("target") == "plugin" and record.get("plugin") == plugin_name
+    return of_it and record.get("tenant") != _CANARY

@@ -1,6 +1,7 @@
 """What is compared of what was seen: names that a proxy adds are taken out, and what differs from run to run."""
 
 import fnmatch
+import itertools
 import re
 
 from case import Case
@@ -26,7 +27,7 @@ class Rules:
 
     def facts(self, proxy: str, case: Case, seen: Observed) -> dict[str, object]:
         """The parts of a case by name, comparable between proxies."""
-        facts: dict[str, object] = {}
+        facts: dict[str, object] = {"error": seen.error} if seen.error else {}
         for number, response in enumerate(seen.responses, 1):
             facts |= self._message(proxy, f"response {number}", response)
         for name, received in (("origin", seen.origin), ("calls", seen.calls)):
@@ -57,7 +58,7 @@ class Rules:
             if header and self.is_added(proxy, header[1]):
                 continue
             kept.append(f"{level}: {self._without_added(proxy, message)}")
-        return sorted(kept) if case.unordered else kept
+        return sorted(kept) if case.unordered else _headers_sorted(kept)
 
     def _without_added(self, proxy: str, message: str) -> str:
         """A line without the headers that a proxy added, and of several lines the first, as Envoy's log shows it."""
@@ -66,7 +67,7 @@ class Rules:
         if not listed:
             return message
         pairs = [pair for pair in listed[2].split(", ") if not self.is_added(proxy, pair.split("=")[0])]
-        return listed[1] + ", ".join(pairs)
+        return listed[1] + ", ".join(sorted(pairs, key=lambda pair: pair.split("=")[0]))
 
     def cells(self, proxy: str, seen: Observed) -> dict[tuple[str, str], str]:
         """A table's cells by (host call, callback); of several requests the last one's."""
@@ -89,3 +90,11 @@ class Rules:
             status, _, value = answer.partition(" ")
             return f"{status}/{_ENCODINGS.get(len(value) // 2, 'bytes')}" if status == "0" else status
         return answer
+
+
+def _headers_sorted(lines: list[str]) -> list[str]:
+    """Lines that list headers, sorted by name where they stand together: the order of different names means nothing."""
+    result: list[str] = []
+    for listing, run in itertools.groupby(lines, lambda line: re.match(r"\w+: (?:->|<-) ", line) is not None):
+        result += sorted(run, key=lambda line: line.split(": ")[1]) if listing else run
+    return result

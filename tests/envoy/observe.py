@@ -22,6 +22,8 @@ class Observed:
     calls: list[dict]
     logs: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
     metrics: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    # Why it did not go to its end.
+    error: str = ""
 
 
 def observe(proxy, case: Case, upstreams: dict[str, Upstream]) -> Observed:
@@ -30,14 +32,18 @@ def observe(proxy, case: Case, upstreams: dict[str, Upstream]) -> Observed:
         for upstream in upstreams.values():
             upstream.expect(f"/{case.name}{path}", answer)
     last = case.plugin_name(len(case.plugins) - 1)
-    responses = [_send(proxy, case, request, last) for request in case.requests]
-    if case.until:
-        proxy.wait_for_log(last, case.until, len(case.requests) if case.until == "deleted" else 1)
-    metrics = {name: _settled(proxy, name) for name in case.metrics}
-    received = {
-        name: [_received(one) for one in upstream.of(case.name)] for name, upstream in upstreams.items()
-    }
-    return Observed(responses, received["origin"], received["calls"], metrics=metrics)
+    seen = Observed([], [], [])
+    try:
+        for request in case.requests:
+            seen.responses.append(_send(proxy, case, request, last))
+        if case.until:
+            proxy.wait_for_log(last, case.until, len(case.requests) if case.until == "deleted" else 1)
+        seen.metrics = {name: _settled(proxy, name) for name in case.metrics}
+    except TestError as error:
+        seen.error = str(error)
+    received = {name: [_received(one) for one in upstream.of(case.name)] for name, upstream in upstreams.items()}
+    seen.origin, seen.calls = received["origin"], received["calls"]
+    return seen
 
 
 def collect(proxy, cases: list[Case], seen: dict[str, Observed]) -> None:
@@ -86,5 +92,3 @@ def _settled(proxy, name: str) -> str | None:
             return value
         time.sleep(0.05)
 
-
-__all__ = ["Observed", "TestError", "collect", "observe"]

@@ -12,7 +12,7 @@ import time
 
 # Seconds until a port listens, a wanted line is logged, a process has ended.
 START_LIMIT = 60.0
-LOG_LIMIT = 10.0
+LOG_LIMIT = 6.0
 STOP_LIMIT = 10.0
 
 _PR_SET_PDEATHSIG = 1
