@@ -41,15 +41,17 @@ class Target:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     # It must refuse the same request without its Authorization header.
     guarded: bool = False
+    # What it must answer: with 400 and above every answer must be so.
+    status: int = 200
     samples: list[Sample] = dataclasses.field(default_factory=list)
 
     def verify(self) -> None:
         """It answers exactly what the case expects, and refuses whom it must."""
         status, body = request(self.port, "GET", self.path, self.headers)
-        if status != 200 or body != self.body:
+        if status != self.status or body != self.body:
             raise BenchError(
                 f"{self.label}: GET {self.path} answered {status}, {len(body)} bytes {body[:200]!r}; "
-                f"expected 200, {len(self.body)} bytes {self.body[:200]!r}"
+                f"expected {self.status}, {len(self.body)} bytes {self.body[:200]!r}"
             )
         if not self.guarded:
             return
@@ -105,6 +107,11 @@ class Target:
         errors = {
             kind: result[kind] for kind in ("connect", "read", "write", "status", "timeout") if result[kind]
         }
+        # wrk counts such answers as errors.
+        if self.status >= 400 and errors.get("status") == result["requests"]:
+            del errors["status"]
+        elif self.status >= 400:
+            errors["other answers"] = result["requests"] - errors.get("status", 0)
         if errors or not result["requests"]:
             raise BenchError(
                 f"{self.label}: {result['requests']} requests, errors {errors}; "

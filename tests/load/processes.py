@@ -96,6 +96,15 @@ class Server:
         """CPU time of the whole process tree so far."""
         return tree_cpu_seconds(self._process.pid)
 
+    def resident_bytes(self) -> int:
+        """Resident memory of the process, without its children."""
+        fields = pathlib.Path(f"/proc/{self._process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
     def wait_for_port(self, port: int) -> None:
         """Returns once the port accepts connections; raises if the process ends before."""
         deadline = time.monotonic() + START_LIMIT

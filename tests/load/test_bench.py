@@ -67,6 +67,14 @@ class Measuring(unittest.TestCase):
             with self.subTest(kind), self.assertRaisesRegex(BenchError, kind):
                 target()._sample("RESULT " + json.dumps(RESULT | {kind: 1}), 0.02)
 
+    def test_a_refusing_target_must_refuse_every_time(self):
+        refusing = target(status=403)
+        all_refused = RESULT | {"status": RESULT["requests"]}
+        self.assertEqual(refusing._sample("RESULT " + json.dumps(all_refused), 0.02).requests, 1000)
+        for result in (RESULT, RESULT | {"status": 999}):
+            with self.assertRaisesRegex(BenchError, "other answers"):
+                refusing._sample("RESULT " + json.dumps(result), 0.02)
+
     def test_a_run_without_requests_or_result_fails(self):
         for output in ("RESULT " + json.dumps(RESULT | {"requests": 0}), "unable to connect"):
             with self.assertRaises(BenchError):
