@@ -4,13 +4,14 @@
 #![allow(clippy::result_large_err)]
 
 use crate::cookies;
+use crate::expect;
 use crate::forward;
 use crate::gate::{self, Decision, MAX_FORM_BYTES, Pass, Query};
 use crate::hosts::{self, Misplaced};
 use crate::path;
-use crate::plugins::{Chain, Facts};
+use crate::plugins::{self, Facts, PluginRun, View};
 use crate::reply::{Reply, redirect, refusal, reply, with};
-use crate::request::{PluginRun, RequestCtx, Seen};
+use crate::request::{RequestCtx, Seen};
 use crate::route::below;
 use crate::service::EdgeService;
 use crate::snapshot::{RouteEntry, Snapshot};
@@ -21,7 +22,7 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora::proxy::Session;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,7 +166,7 @@ impl EdgeService {
             });
         if too_large {
             ctx.code = Some("PAYLOAD_TOO_LARGE");
-            return Err(crate::call::too_large());
+            return Err(crate::failure::too_large());
         }
         ctx.stripped = stripped;
         let request = session.req_header_mut();
@@ -180,13 +181,37 @@ impl EdgeService {
             return Err(self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", "a cookie is malformed"));
         }
         let tenant = ctx.identity.as_ref().map(|identity| identity.claims.tenant_id);
-        ctx.plugins = Chain::of(&route.links, tenant).map(|chain| PluginRun {
-            chain,
-            facts: facts(ctx, route),
-            properties: Vec::new(),
-            request: None,
-        });
+        let links = plugins::links(&route.links, tenant);
+        if !links.is_empty() {
+            ctx.expects = expect::take(session);
+            let facts = self.facts(session, ctx, route);
+            let Ok(request) = View::take_request(session) else {
+                return Err(self.refuse(
+                    ctx,
+                    StatusCode::BAD_REQUEST,
+                    "BAD_REQUEST",
+                    "the method is malformed",
+                ));
+            };
+            ctx.plugins = Some(PluginRun::new(links, tenant, View::new(facts, request)));
+        }
         Ok(())
+    }
+
+    /// What plugins may know of a request that is let in.
+    fn facts(&self, session: &Session, ctx: &RequestCtx, route: &Arc<RouteEntry>) -> Facts {
+        let client = |peer: SocketAddr| SocketAddr::new(ctx.client.unwrap_or(peer.ip()), peer.port());
+        Facts {
+            request_id: ctx.id.to_string(),
+            route: Arc::clone(route),
+            identity: ctx.identity.clone(),
+            workspace: ctx.workspace,
+            client: ctx.peer.map(client),
+            socket: session.digest().and_then(|digest| digest.socket_digest.clone()),
+            secure: ctx.secure,
+            arrived: self.clock.now_millis().saturating_mul(1_000_000),
+            started: ctx.started,
+        }
     }
 
     fn elsewhere(&self, ctx: &mut RequestCtx, misplaced: &Misplaced) -> Reply {
@@ -215,9 +240,9 @@ impl EdgeService {
 }
 
 /// Gives a service in the process the edge's own cookies back, which plugins were not to see.
-pub(crate) fn give_back_cookies(session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<()> {
+pub(crate) fn give_back_cookies(request: &mut RequestHeader, ctx: &mut RequestCtx) -> pingora::Result<()> {
     match ctx.own_cookies.take() {
-        Some(own) => session.req_header_mut().append_header(COOKIE, own).map(drop),
+        Some(own) => request.append_header(COOKIE, own).map(drop),
         None => Ok(()),
     }
 }
@@ -304,21 +329,6 @@ pub(crate) fn upstream_path<'a>(ctx: &RequestCtx, path: &'a str) -> &'a str {
             rest if route.config.auth != Auth::Workspace => rest,
             _ => path,
         },
-    }
-}
-
-fn facts(ctx: &RequestCtx, route: &RouteEntry) -> Facts {
-    let claims = ctx.identity.as_ref().map(|identity| &identity.claims);
-    Facts {
-        request_id: ctx.id.to_string(),
-        route: route.config.prefix.text.clone(),
-        tenant: claims.map(|claims| claims.tenant_id),
-        user: claims.map(|claims| claims.sub),
-        session: claims.map(|claims| claims.session_id),
-        workspace: ctx.workspace,
-        client: ctx.peer.map(|peer| std::net::SocketAddr::new(ctx.client.unwrap_or(peer.ip()), peer.port())),
-        protocol: ctx.seen.protocol,
-        secure: ctx.secure,
     }
 }
 

@@ -12,6 +12,16 @@ const BUCKETS: [f64; 14] =
 /// Status classes, by their first digit; `0` stands for requests that ended without an answer.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Callbacks of messages, without the ABI's `proxy_on_`.
+const CALLBACKS: [&str; 6] = [
+    "request_headers",
+    "request_body",
+    "request_trailers",
+    "response_headers",
+    "response_body",
+    "response_trailers",
+];
+
 /// All metrics of the proxy. Each metric's help text says what it counts and in which unit.
 #[derive(Clone)]
 pub struct Metrics {
@@ -150,8 +160,8 @@ impl Metrics {
 
     pub(crate) fn plugin(&self, plugin: &str) -> PluginMetrics {
         PluginMetrics {
-            request_headers: self.plugin_calls.with_label_values(&[plugin, "request_headers"]),
-            response_headers: self.plugin_calls.with_label_values(&[plugin, "response_headers"]),
+            calls: CALLBACKS
+                .map(|callback| (callback, self.plugin_calls.with_label_values(&[plugin, callback]))),
             traps: self.plugin_traps.with_label_values(&[plugin]),
             seconds: self.plugin_seconds.with_label_values(&[plugin]),
             responses: self.plugin_responses.with_label_values(&[plugin]),
@@ -242,9 +252,18 @@ impl UpstreamMetrics {
 /// One plugin's series, looked up once.
 #[derive(Clone, Debug)]
 pub(crate) struct PluginMetrics {
-    pub(crate) request_headers: IntCounter,
-    pub(crate) response_headers: IntCounter,
+    calls: [(&'static str, IntCounter); CALLBACKS.len()],
     pub(crate) traps: IntCounter,
-    pub(crate) seconds: Histogram,
+    seconds: Histogram,
     pub(crate) responses: IntCounter,
+}
+
+impl PluginMetrics {
+    /// Counts a callback, by its name in the ABI without the prefix.
+    pub(crate) fn called(&self, callback: &str, elapsed: Duration) {
+        if let Some((_, calls)) = self.calls.iter().find(|(known, _)| *known == callback) {
+            calls.inc();
+            self.seconds.observe(elapsed.as_secs_f64());
+        }
+    }
 }

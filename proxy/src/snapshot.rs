@@ -97,7 +97,7 @@ impl Snapshot {
                         }
                     }
                     let tenants = link.tenants.as_ref().map(|tenants| tenants.iter().copied().collect());
-                    Some(Arc::new(Link { loaded, tenants }))
+                    Some(Arc::new(Link::new(loaded, tenants)))
                 })
                 .collect();
             let metrics = metrics.route(&route.prefix.text);

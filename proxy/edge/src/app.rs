@@ -163,6 +163,7 @@ impl App {
         );
         let plugins = PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
             .context("the plugin host cannot start")?;
+        background.spawn(coditect_proxy::drive_plugins(plugins.engine().clone()));
         let running = TerminalsAndSockets {
             repositories: repositories.clone(),
             terminals: terminals.clone(),
