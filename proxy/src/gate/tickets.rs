@@ -167,6 +167,7 @@ mod tests {
             forward_authorization: false,
             max_body_bytes: None,
             plugins: Vec::new(),
+            plugin_timeout: Duration::from_secs(15),
         }
     }
 

@@ -89,8 +89,11 @@ impl PluginLoader {
                 FailureMode::Open => coditect_proxy_wasm::FailureMode::Open,
             },
             limits: Limits {
-                callback_cpu: config.callback_cpu,
-                memory_bytes: config.memory_bytes,
+                callback_cpu: config.limits.callback_cpu,
+                start_cpu: config.limits.start_cpu,
+                memory_bytes: config.limits.memory_bytes,
+                instances_per_tenant: config.limits.instances_per_tenant,
+                metrics: config.limits.metrics,
                 ..Limits::default()
             },
             ..coditect_proxy_wasm::PluginConfig::new(config.name.clone(), wasm)
