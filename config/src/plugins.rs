@@ -75,7 +75,7 @@ fn limits(check: &mut Checker<'_>, raw: &raw::Plugin, name: &str) -> PluginLimit
         instances_per_tenant: number(&raw.instances_per_tenant, 4, 1..=256, "instances_per_tenant") as usize,
         body_bytes: kib(number(&raw.body_kib, 1024, 1..=MAX_BUFFER_KIB, "body_kib")),
         calls_in_flight: number(&raw.calls_in_flight, 64, 0..=10_000, "calls_in_flight") as usize,
-        calls_per_request: number(&raw.calls_per_request, 8, 0..=1000, "calls_per_request") as usize,
+        calls_per_request: number(&raw.calls_per_request, 8, 0..=1000, "calls_per_request"),
         call_body_bytes: kib(number(&raw.call_body_kib, 1024, 1..=MAX_BUFFER_KIB, "call_body_kib")),
         queue_messages: number(&raw.queue_messages, 1024, 1..=1_000_000, "queue_messages") as usize,
         queue_bytes: kib(number(&raw.queue_kib, 1024, 1..=MAX_BUFFER_KIB, "queue_kib")),
@@ -108,6 +108,12 @@ pub(crate) fn host(
             Some(_) => check.path(&raw.cache_dir, "", "plugin_host.cache_dir"),
             None => cache_beside(store),
         },
+        operator_upstreams: upstream_names(
+            check,
+            &raw.operator_upstreams,
+            upstreams,
+            "plugin_host.operator_upstreams",
+        ),
         tenant_upstreams: upstream_names(
             check,
             &raw.tenant_upstreams,
@@ -258,7 +264,8 @@ mod tests {
              body_kib = 3\ncalls_in_flight = 4\ncalls_per_request = 5\ncall_body_kib = 6\nqueue_messages = 7\n\
              queue_kib = 8\nlog_lines_per_second = 9\nmetrics = 10\nquarantine_traps = 11\n\
              quarantine_window_seconds = 12\n\
-             [plugin_host]\nmax_instances = 13\nshared_data_kib = 14\ncache_dir = \"c\"\ntenant_upstreams = [\"keys\"]",
+             [plugin_host]\nmax_instances = 13\nshared_data_kib = 14\ncache_dir = \"c\"\ntenant_upstreams = [\"keys\"]\n\
+             operator_upstreams = [\"keys\", \"keys\"]",
         )
         .unwrap();
         let plugin = &config.plugins[0];
@@ -274,13 +281,8 @@ mod tests {
         );
         let kib = [limits.memory_bytes, limits.body_bytes, limits.call_body_bytes, limits.queue_bytes];
         assert_eq!(kib.map(|bytes| bytes / 1024), [1024, 3, 6, 8]);
-        let counts = [
-            limits.instances_per_tenant,
-            limits.calls_in_flight,
-            limits.calls_per_request,
-            limits.queue_messages,
-        ];
-        assert_eq!(counts, [2, 4, 5, 7]);
+        let counts = [limits.instances_per_tenant, limits.calls_in_flight, limits.queue_messages];
+        assert_eq!((counts, limits.calls_per_request), ([2, 4, 7], 5));
         assert_eq!((limits.log_lines_per_second, limits.metrics), (9, 10));
         assert_eq!(plugin.quarantine, Some(Quarantine { traps: 11, window: Duration::from_secs(12) }));
         let host = &config.plugin_host;
@@ -289,6 +291,7 @@ mod tests {
             (host.cache_dir.as_path(), &host.tenant_upstreams[..]),
             (Path::new("c"), &["keys".into()][..])
         );
+        assert_eq!(host.operator_upstreams.len(), 2);
         assert_eq!(config.upstreams[0].protocol, UpstreamProtocol::H2c);
     }
 

@@ -178,6 +178,7 @@ pub(crate) struct PluginHost {
     pub(crate) max_instances: Opt<i64>,
     pub(crate) shared_data_kib: Opt<i64>,
     pub(crate) cache_dir: Opt<String>,
+    pub(crate) operator_upstreams: Vec<At<String>>,
     pub(crate) tenant_upstreams: Vec<At<String>>,
 }
 

@@ -312,7 +312,7 @@ pub struct PluginLimits {
     /// Calls to upstreams under way at once, for one tenant.
     pub calls_in_flight: usize,
     /// Calls to upstreams in the life of one request.
-    pub calls_per_request: usize,
+    pub calls_per_request: u32,
     /// A call's body, and its answer's, in bytes.
     pub call_body_bytes: usize,
     /// Messages waiting in one shared queue.
@@ -343,6 +343,8 @@ pub struct PluginHostConfig {
     pub shared_data_bytes: usize,
     /// Where compiled code is kept; beside the store's file unless set.
     pub cache_dir: PathBuf,
+    /// The upstreams that plugins which operators uploaded may call, each configured.
+    pub operator_upstreams: Vec<String>,
     /// The upstreams that plugins which tenants uploaded may call, each configured.
     pub tenant_upstreams: Vec<String>,
 }

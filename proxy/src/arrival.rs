@@ -9,7 +9,7 @@ use crate::forward;
 use crate::gate::{self, Decision, MAX_FORM_BYTES, Pass, Query};
 use crate::hosts::{self, Misplaced};
 use crate::path;
-use crate::plugins::{self, Facts, PluginRun, View};
+use crate::plugins::{Facts, PluginRun, PluginSet, View};
 use crate::reply::{Reply, redirect, refusal, reply, with};
 use crate::request::{RequestCtx, Seen};
 use crate::route::below;
@@ -75,7 +75,6 @@ impl EdgeService {
             return Err(self.refuse(ctx, StatusCode::NOT_FOUND, "NOT_FOUND", "no route leads there"));
         };
         ctx.route = Some(Arc::clone(&route));
-        ctx.snapshot = Some(Arc::clone(&snapshot));
         if let Some(workspace_host) = &snapshot.workspace_host {
             let (method, path) = (&request.method, request.uri.path());
             let judged = hosts::judge(workspace_host, &host, ctx.secure, &route, method, path, &query);
@@ -89,7 +88,7 @@ impl EdgeService {
         ctx.identity = pass.identity;
         ctx.workspace = pass.workspace;
         ctx.workspace_end = pass.workspace_end;
-        self.settle(session, ctx, &route, stripped)
+        self.settle(session, ctx, &route, &snapshot.plugins, stripped)
     }
 
     /// What others verify our tokens with (RFC 7517, 5). A secret has no public half, so then there is nothing.
@@ -157,6 +156,7 @@ impl EdgeService {
         session: &mut Session,
         ctx: &mut RequestCtx,
         route: &Arc<RouteEntry>,
+        plugins: &PluginSet,
         stripped: Option<String>,
     ) -> Result<(), Reply> {
         let too_large =
@@ -180,8 +180,15 @@ impl EdgeService {
         {
             return Err(self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", "a cookie is malformed"));
         }
-        let tenant = ctx.identity.as_ref().map(|identity| identity.claims.tenant_id);
-        let links = plugins::links(&route.links, tenant);
+        let claims = ctx.identity.as_ref().map(|identity| &*identity.claims);
+        let tenant = claims.map(|claims| claims.tenant_id);
+        let chosen = plugins.chain_for(&route.config.prefix.text, claims, ctx.client);
+        let links = chosen.map_err(|unavailable| {
+            let plugin = &*unavailable.plugin;
+            tracing::debug!(plugin, request_id = %ctx.id, "refused: a plugin at work could not be loaded");
+            ctx.code = Some("PLUGIN_FAILED");
+            crate::failure::plugin_failed()
+        })?;
         if !links.is_empty() {
             ctx.expects = expect::take(session);
             let facts = self.facts(session, ctx, route);

@@ -3,7 +3,7 @@
 use crate::access_log;
 use crate::gate::WorkspaceEnd;
 use crate::plugins::PluginRun;
-use crate::snapshot::{RouteEntry, Snapshot, TargetEntry};
+use crate::snapshot::{RouteEntry, TargetEntry};
 use crate::trace::TraceParent;
 use crate::upstream::Upstream;
 use coditect_auth::{Entropy, Identity};
@@ -25,7 +25,6 @@ pub struct RequestCtx {
     pub(crate) client: Option<IpAddr>,
     /// Whether the client's side is encrypted, as a trusted proxy says.
     pub(crate) secure: bool,
-    pub(crate) snapshot: Option<Arc<Snapshot>>,
     pub(crate) route: Option<Arc<RouteEntry>>,
     pub(crate) identity: Option<Identity>,
     pub(crate) workspace: Option<Uuid>,
@@ -67,7 +66,6 @@ impl RequestCtx {
             peer: None,
             client: None,
             secure: false,
-            snapshot: None,
             route: None,
             identity: None,
             workspace: None,
