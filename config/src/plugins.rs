@@ -8,7 +8,6 @@ use crate::typed::{
 };
 use serde::ser::{Error, Serialize, SerializeMap, SerializeSeq, Serializer};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
 
@@ -86,7 +85,7 @@ fn limits(check: &mut Checker<'_>, raw: &raw::Plugin, name: &str) -> PluginLimit
 
 fn quarantine(check: &mut Checker<'_>, raw: &raw::Plugin, name: &str) -> Option<Quarantine> {
     let key = |name_of_key: &str| format!("plugins.{name}.{name_of_key}");
-    let traps = check.number(&raw.quarantine_traps, 10, 0..=1_000_000, &key("quarantine_traps"));
+    let traps = check.number(&raw.quarantine_traps, 10, 0..=1000, &key("quarantine_traps"));
     let window =
         check.seconds(&raw.quarantine_window_seconds, 60, 1..=86_400, &key("quarantine_window_seconds"));
     (traps > 0).then_some(Quarantine { traps, window })
@@ -104,10 +103,10 @@ pub(crate) fn host(
     PluginHostConfig {
         max_instances: check.number(&raw.max_instances, 1000, 1..=MAX_INSTANCES, "plugin_host.max_instances"),
         shared_data_bytes: shared_data_kib as usize * 1024,
-        cache_dir: match &raw.cache_dir {
+        cache_dir: Some(match &raw.cache_dir {
             Some(_) => check.path(&raw.cache_dir, "", "plugin_host.cache_dir"),
-            None => cache_beside(store),
-        },
+            None => store.path.with_file_name("plugin-cache"),
+        }),
         operator_upstreams: upstream_names(
             check,
             &raw.operator_upstreams,
@@ -121,10 +120,6 @@ pub(crate) fn host(
             "plugin_host.tenant_upstreams",
         ),
     }
-}
-
-fn cache_beside(store: &StoreConfig) -> PathBuf {
-    store.path.with_file_name("plugin-cache")
 }
 
 /// The names of configured upstreams.
@@ -288,8 +283,8 @@ mod tests {
         let host = &config.plugin_host;
         assert_eq!((host.max_instances, host.shared_data_bytes), (13, 14 * 1024));
         assert_eq!(
-            (host.cache_dir.as_path(), &host.tenant_upstreams[..]),
-            (Path::new("c"), &["keys".into()][..])
+            (host.cache_dir.as_deref(), &host.tenant_upstreams[..]),
+            (Some(Path::new("c")), &["keys".into()][..])
         );
         assert_eq!(host.operator_upstreams.len(), 2);
         assert_eq!(config.upstreams[0].protocol, UpstreamProtocol::H2c);
@@ -306,7 +301,7 @@ mod tests {
         assert_eq!(plugin.limits.callback_cpu, Duration::from_millis(1));
         assert_eq!(plugin.limits.memory_bytes, 16 << 20);
         assert_eq!(plugin.quarantine, None, "0 traps: never");
-        assert_eq!(config.plugin_host.cache_dir, Path::new("/var/edge/plugin-cache"));
+        assert_eq!(config.plugin_host.cache_dir.as_deref(), Some(Path::new("/var/edge/plugin-cache")));
         assert!(config.plugin_chain.is_empty());
         assert_eq!(config.routes[0].plugin_timeout, Duration::from_secs(15));
     }

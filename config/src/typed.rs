@@ -341,8 +341,8 @@ pub struct PluginHostConfig {
     pub max_instances: u32,
     /// Shared data of one `vm_id` of one tenant, in bytes.
     pub shared_data_bytes: usize,
-    /// Where compiled code is kept; beside the store's file unless set.
-    pub cache_dir: PathBuf,
+    /// Where compiled code is kept; beside the store's file unless set. `None`, which cannot be written: nowhere.
+    pub cache_dir: Option<PathBuf>,
     /// The upstreams that plugins which operators uploaded may call, each configured.
     pub operator_upstreams: Vec<String>,
     /// The upstreams that plugins which tenants uploaded may call, each configured.

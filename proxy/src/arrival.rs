@@ -9,12 +9,12 @@ use crate::forward;
 use crate::gate::{self, Decision, MAX_FORM_BYTES, Pass, Query};
 use crate::hosts::{self, Misplaced};
 use crate::path;
-use crate::plugins::{Facts, PluginRun, PluginSet, View};
+use crate::plugins::{Asked, Facts, PluginRun, PluginSet, View};
 use crate::reply::{Reply, redirect, refusal, reply, with};
 use crate::request::{RequestCtx, Seen};
 use crate::route::below;
 use crate::service::EdgeService;
-use crate::snapshot::{RouteEntry, Snapshot};
+use crate::snapshot::{RouteEntry, Snapshot, TargetEntry};
 use bytes::BytesMut;
 use coditect_config::Auth;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, REFERRER_POLICY, UPGRADE};
@@ -30,6 +30,8 @@ use std::time::Duration;
 const FORM_DEADLINE: Duration = Duration::from_secs(10);
 /// Where the public keys are.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// Below which the API manages plugins.
+const PLUGINS_PATH: &str = "/api/v5/plugins";
 /// How long they may be kept. A key that is to sign waits longer than this.
 const JWKS_CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
@@ -182,7 +184,13 @@ impl EdgeService {
         }
         let claims = ctx.identity.as_ref().map(|identity| &*identity.claims);
         let tenant = claims.map(|claims| claims.tenant_id);
-        let chosen = plugins.chain_for(&route.config.prefix.text, claims, ctx.client);
+        let path = session.req_header().uri.path();
+        let chosen = plugins.chain_for(Asked {
+            route: &route.config.prefix.text,
+            claims,
+            client: ctx.client,
+            manages_plugins: matches!(route.target, TargetEntry::Local(_)) && manages_plugins(path),
+        });
         let links = chosen.map_err(|unavailable| {
             let plugin = &*unavailable.plugin;
             tracing::debug!(plugin, request_id = %ctx.id, "refused: a plugin at work could not be loaded");
@@ -244,6 +252,11 @@ impl EdgeService {
         ctx.code = Some(code);
         refusal(status, code, message)
     }
+}
+
+/// Whether a path of the API in the process is one of those that manage plugins.
+fn manages_plugins(path: &str) -> bool {
+    path.strip_prefix(PLUGINS_PATH).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// Gives a service in the process the edge's own cookies back, which plugins were not to see.

@@ -19,7 +19,7 @@ mod tests;
 mod view;
 
 pub(crate) use attributes::{Facts, grpc_status};
-pub(crate) use choose::PluginSet;
+pub(crate) use choose::{Asked, PluginSet};
 pub use drive::drive_plugins;
 pub use live::Live;
 pub use load::{PluginError, PluginLoader};

@@ -124,6 +124,17 @@ async fn a_tenants_plugin_is_at_work_for_that_tenant_alone_until_it_is_taken_out
 }
 
 #[tokio::test]
+async fn a_plugin_that_refuses_everything_can_be_taken_out_of_work() {
+    let scene = Scene::set().await;
+    scene.upload("").await;
+    let all = json!({ "version": 1, "configuration": { "deny_path_prefixes": ["/api"] } });
+    scene.post("activate", all).await.data(200);
+    scene.until("it refuses everything", &scene.ada, "anywhere", REFUSED).await;
+    scene.post("deactivate", json!({})).await.data(200);
+    scene.until("it is out of work", &scene.ada, "anywhere", UNTOUCHED).await;
+}
+
+#[tokio::test]
 async fn the_operators_plugin_is_for_all_or_for_whom_they_name() {
     let scene = Scene::operated_by_ada().await;
     let operators = "?scope=operators";

@@ -5,7 +5,7 @@ use crate::cli::say;
 use crate::storage;
 use anyhow::Context;
 use coditect_auth::{SystemClock, SystemEntropy};
-use coditect_config::{Auth, Config, PluginUse, Route};
+use coditect_config::{Auth, Config, PluginHostConfig, PluginUse, Route};
 use coditect_proxy::{JWKS_PATH, PluginLoader, RouteTable};
 use serde_json::json;
 use std::path::Path;
@@ -37,7 +37,9 @@ fn load_plugins(config: &Config) -> anyhow::Result<()> {
     if config.plugins.is_empty() {
         return Ok(());
     }
-    let loader = PluginLoader::new(&config.plugin_host, Arc::new(SystemClock), Arc::new(SystemEntropy))
+    // It leaves nothing behind.
+    let host = PluginHostConfig { cache_dir: None, ..config.plugin_host.clone() };
+    let loader = PluginLoader::new(&host, Arc::new(SystemClock), Arc::new(SystemEntropy))
         .context("the plugin host cannot start")?;
     loader.try_load(&config.plugins)?;
     Ok(())

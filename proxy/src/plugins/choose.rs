@@ -7,6 +7,8 @@
 //! ```
 //!
 //! Activations of one owner and level are in the order of their settings, those for all routes before those for one.
+//! A tenant's own plugins do not see the requests by which they are managed: one that refuses everything could not be
+//! taken out of work otherwise.
 
 use super::loaded::Loaded;
 use coditect_auth::Claims;
@@ -32,6 +34,19 @@ pub(crate) fn without_slash(prefix: &str) -> &str {
     prefix.strip_suffix('/').unwrap_or(prefix)
 }
 
+/// What a request's plugins are chosen by.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Its route's prefix, as configured.
+    pub(crate) route: &'a str,
+    /// Whose it is.
+    pub(crate) claims: Option<&'a Claims>,
+    /// The address of who is not signed in.
+    pub(crate) client: Option<IpAddr>,
+    /// Whether plugins are managed by it.
+    pub(crate) manages_plugins: bool,
+}
+
 /// One use of a plugin.
 pub(crate) struct Use {
     /// Its name, which also decides who falls into its share.
@@ -42,6 +57,8 @@ pub(crate) struct Use {
     pub(crate) tenants: Option<HashSet<Uuid>>,
     /// The share of callers it is for, in percent.
     pub(crate) share_percent: u8,
+    /// Whether it is a tenant's own.
+    pub(crate) own: bool,
     pub(crate) what: What,
 }
 
@@ -65,37 +82,24 @@ pub(crate) struct Unavailable {
     pub(crate) plugin: Arc<str>,
 }
 
-/// Whose request it is, as shares are cut by: a caller stays on the side on which it is.
-struct Caller<'a> {
-    claims: Option<&'a Claims>,
-    client: Option<IpAddr>,
-}
-
 impl PluginSet {
     /// A set of uses by route and by tenant.
     pub(crate) fn new(routes: HashMap<String, Vec<Arc<Use>>>, tenants: HashMap<Uuid, Vec<Arc<Use>>>) -> Self {
         Self { routes, tenants }
     }
 
-    /// The plugins of a request to `route` (its prefix as configured), in the order in which they see it. Whose it is,
-    /// `claims` say; `client` is the address of who is not signed in.
+    /// The plugins of a request, in the order in which they see it.
     ///
     /// # Errors
     /// One of them could not be loaded, and fails closed.
-    pub(crate) fn chain_for(
-        &self,
-        route: &str,
-        claims: Option<&Claims>,
-        client: Option<IpAddr>,
-    ) -> Result<Vec<Link>, Unavailable> {
-        let tenant = claims.map(|claims| claims.tenant_id);
-        let route = without_slash(route);
-        let of_route = self.routes.get(route).map_or(&[][..], Vec::as_slice);
+    pub(crate) fn chain_for(&self, asked: Asked<'_>) -> Result<Vec<Link>, Unavailable> {
+        let asked = Asked { route: without_slash(asked.route), ..asked };
+        let tenant = asked.claims.map(|claims| claims.tenant_id);
+        let of_route = self.routes.get(asked.route).map_or(&[][..], Vec::as_slice);
         let of_tenant = tenant.and_then(|tenant| self.tenants.get(&tenant)).map_or(&[][..], Vec::as_slice);
-        let caller = Caller { claims, client };
         let mut links = Vec::with_capacity(of_route.len() + of_tenant.len());
         for used in of_route.iter().chain(of_tenant) {
-            if !used.is_for(route, tenant, &caller) {
+            if !used.is_for(&asked) {
                 continue;
             }
             match &used.what {
@@ -118,24 +122,26 @@ impl Use {
             route: None,
             tenants: used.tenants.as_ref().map(|tenants| tenants.iter().copied().collect()),
             share_percent: used.share_percent,
+            own: false,
             what: What::Runs { plugin, shadow: used.shadow },
         }
     }
 
-    fn is_for(&self, route: &str, tenant: Option<Uuid>, caller: &Caller<'_>) -> bool {
-        let of_tenant = match (&self.tenants, tenant) {
+    fn is_for(&self, asked: &Asked<'_>) -> bool {
+        let of_tenant = match (&self.tenants, asked.claims) {
             (None, _) => true,
-            (Some(tenants), Some(tenant)) => tenants.contains(&tenant),
+            (Some(tenants), Some(claims)) => tenants.contains(&claims.tenant_id),
             (Some(_), None) => false,
         };
         of_tenant
-            && self.route.as_deref().is_none_or(|only| without_slash(only) == route)
-            && (self.share_percent >= 100 || caller.place(&self.plugin) < self.share_percent)
+            && !(self.own && asked.manages_plugins)
+            && self.route.as_deref().is_none_or(|only| without_slash(only) == asked.route)
+            && (self.share_percent >= 100 || asked.place(&self.plugin) < self.share_percent)
     }
 }
 
-impl Caller<'_> {
-    /// Its place among a plugin's callers, from 0 to 99: of the user, or of the address of who is not signed in. It is
+impl Asked<'_> {
+    /// The caller's place among a plugin's callers, from 0 to 99: of the user, or of the address of who is not signed in. It is
     /// the same for ever and on every replica, and has nothing to do with its place among another plugin's.
     fn place(&self, plugin: &str) -> u8 {
         let mut hash = Sha256::new_with_prefix(plugin);

@@ -6,7 +6,7 @@ use super::loaded::Loaded;
 use super::stored::{PluginOwner, StoredPlugin};
 use crate::metrics::Metrics;
 use coditect_auth::{Clock, Entropy};
-use coditect_config::{FailureMode, PluginConfig, PluginHostConfig};
+use coditect_config::{FailureMode, PluginConfig, PluginHostConfig, Quarantine};
 use coditect_proxy_wasm::{
     Engine, EngineError, EngineSettings, Environment, Limits, LoadError, LogLevel, LogRecord, Plugin,
     log_to_tracing,
@@ -15,7 +15,7 @@ use prometheus::Registry;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The largest module read, in bytes.
 const MAX_MODULE_BYTES: u64 = 32 * 1024 * 1024;
@@ -115,6 +115,7 @@ impl PluginLoader {
         let settings = EngineSettings {
             max_instances: config.max_instances,
             shared_data_bytes: config.shared_data_bytes,
+            cache_dir: config.cache_dir.clone(),
             ..EngineSettings::default()
         };
         let environment = World { clock, entropy, started: Instant::now() };
@@ -160,6 +161,8 @@ impl PluginLoader {
     }
 
     fn load_file(&self, config: &PluginConfig, wasm: &[u8], version: &str) -> Result<Plugin, PluginError> {
+        let never = Quarantine { traps: 0, window: Duration::ZERO };
+        let quarantine = config.quarantine.unwrap_or(never);
         Ok(self.engine.load(coditect_proxy_wasm::PluginConfig {
             root_id: config.root_id.clone(),
             vm_id: config.vm_id.clone(),
@@ -171,6 +174,8 @@ impl PluginLoader {
             failure_mode: failure_mode(config.failure),
             log_level: log_level(config.log_level),
             limits: limits(&config.limits),
+            quarantine_traps: quarantine.traps,
+            quarantine_window: quarantine.window,
             ..coditect_proxy_wasm::PluginConfig::new(config.name.clone(), wasm)
         })?)
     }
@@ -234,6 +239,7 @@ fn limits(limits: &coditect_config::PluginLimits) -> Limits {
         call_body_bytes: limits.call_body_bytes,
         queue_messages: limits.queue_messages,
         queue_bytes: limits.queue_bytes,
+        log_lines_per_second: limits.log_lines_per_second,
         metrics: limits.metrics,
         ..Limits::default()
     }

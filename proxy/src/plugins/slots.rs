@@ -228,6 +228,7 @@ impl Slots {
                     route: how.route.clone(),
                     tenants: None,
                     share_percent: how.share_percent,
+                    own: matches!(owner, PluginOwner::Tenant(_)),
                     what,
                 }));
             }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::choose::Asked;
 use super::live::Live;
 use super::load::PluginLoader;
 use super::stored::{ModuleSource, PluginOwner, StoredPlugin};
@@ -12,7 +13,7 @@ use crate::snapshot::Services;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coditect_auth::{Claims, ManualClock, SeededEntropy};
-use coditect_config::{Config, FailureMode};
+use coditect_config::{Config, Environment, FailureMode};
 use coditect_proxy_wasm::Link;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -138,7 +139,7 @@ impl Rig {
     fn met(&self, route: &str, tenant: Option<Uuid>) -> Result<Vec<String>, String> {
         let claims = tenant.map(|tenant| claims(tenant, tenant));
         let snapshot = self.live.snapshot().load_full();
-        let chain = snapshot.plugins.chain_for(route, claims.as_ref(), None);
+        let chain = snapshot.plugins.chain_for(asked(route, claims.as_ref(), None));
         let names = |links: Vec<Link>| links.iter().map(described).collect();
         chain.map(names).map_err(|unavailable| unavailable.plugin.to_string())
     }
@@ -165,7 +166,9 @@ fn config(directory: &tempfile::TempDir, lines: &str) -> Config {
         at("p.wasm"),
         at("q.wasm"),
     );
-    coditect_config::parse(&text, "edge.toml", &coditect_config::Environment::default()).unwrap()
+    let mut config = coditect_config::parse(&text, "edge.toml", &Environment::default()).unwrap();
+    config.plugin_host.cache_dir = None;
+    config
 }
 
 fn claims(tenant: Uuid, user: Uuid) -> Claims {
@@ -174,6 +177,10 @@ fn claims(tenant: Uuid, user: Uuid) -> Claims {
         "exp": 10, "iat": 1, "iss": "i", "aud": "a", "jti": user,
     });
     serde_json::from_value(claims).unwrap()
+}
+
+fn asked<'a>(route: &'a str, claims: Option<&'a Claims>, client: Option<IpAddr>) -> Asked<'a> {
+    Asked { route, claims, client, manages_plugins: false }
 }
 
 fn described(link: &Link) -> String {
@@ -223,6 +230,22 @@ async fn a_request_meets_the_global_plugins_then_its_routes_then_its_tenants() {
 }
 
 #[tokio::test]
+async fn a_tenant_can_always_reach_what_takes_its_plugins_out_of_work() {
+    let rig = Rig::start("plugins = [{ plugin = 'p' }]").await;
+    rig.modules.add("operators", 1, guest("operators"));
+    rig.modules.add("own", 1, guest("own"));
+    rig.modules.add("broken", 2, stubborn());
+    rig.want(OPERATORS, &[StoredPlugin { tenant: Some(ADA), ..stored("operators", 1) }]).await;
+    rig.want(PluginOwner::Tenant(ADA), &[stored("own", 1), stored("broken", 2)]).await;
+    assert_eq!(rig.met("/", Some(ADA)).unwrap_err(), "broken");
+    let claims = claims(ADA, ADA);
+    let snapshot = rig.live.snapshot().load_full();
+    let managing = Asked { manages_plugins: true, ..asked("/", Some(&claims), None) };
+    let met = snapshot.plugins.chain_for(managing).unwrap();
+    assert_eq!(met.iter().map(described).collect::<Vec<_>>(), ["p", "operators"], "all but its own");
+}
+
+#[tokio::test]
 async fn a_use_is_for_its_tenants_alone() {
     let rig = Rig::start(&format!("plugins = [{{ plugin = 'p', tenants = ['{ADA}'] }}]")).await;
     assert_eq!(rig.met("/", Some(ADA)).unwrap(), ["p"]);
@@ -238,8 +261,8 @@ async fn a_share_is_of_callers_each_of_whom_stays_on_a_side() {
         rig.want(OPERATORS, &[StoredPlugin { share_percent, ..stored("canary", 1) }]).await;
         let snapshot = rig.live.snapshot().load_full();
         let users = (0..1000).map(|user| claims(ADA, Uuid::from_u128(user)));
-        let met =
-            users.map(|claims| snapshot.plugins.chain_for("/", Some(&claims), None).unwrap().len() == 1);
+        let met = users
+            .map(|claims| snapshot.plugins.chain_for(asked("/", Some(&claims), None)).unwrap().len() == 1);
         met.collect::<Vec<bool>>()
     };
     let thirty = share(30).await;
@@ -254,7 +277,7 @@ async fn a_share_is_of_callers_each_of_whom_stays_on_a_side() {
     let snapshot = rig.live.snapshot().load_full();
     let met = |address: &str| {
         let address: IpAddr = address.parse().unwrap();
-        snapshot.plugins.chain_for("/", None, Some(address)).unwrap().len()
+        snapshot.plugins.chain_for(asked("/", None, Some(address))).unwrap().len()
     };
     let addresses: Vec<String> = (0..=255).map(|last| format!("192.0.2.{last}")).collect();
     let count: usize = addresses.iter().map(|address| met(address)).sum();
@@ -354,7 +377,8 @@ async fn what_did_not_change_is_not_loaded_again_and_what_was_replaced_is_freed(
     assert_eq!(rig.met("/", Some(ADA)).unwrap(), ["p", "q", "policy", "policy"], "reloads keep the store's");
     assert_eq!(rig.modules.reads(), 0);
 
-    let held = rig.live.snapshot().load_full().plugins.chain_for("/", Some(&claims(ADA, ADA)), None).unwrap();
+    let held =
+        rig.live.snapshot().load_full().plugins.chain_for(asked("/", Some(&claims(ADA, ADA)), None)).unwrap();
     for version in 1..=3 {
         rig.want(ada, &[stored("policy", version)]).await;
     }
@@ -369,7 +393,7 @@ async fn what_did_not_change_is_not_loaded_again_and_what_was_replaced_is_freed(
 #[tokio::test]
 async fn a_bad_configuration_changes_nothing_and_a_good_one_keeps_what_is_the_same() {
     let rig = Rig::start("plugins = [{ plugin = 'p' }]").await;
-    let first = rig.live.snapshot().load_full().plugins.chain_for("/", None, None).unwrap();
+    let first = rig.live.snapshot().load_full().plugins.chain_for(asked("/", None, None)).unwrap();
     std::fs::write(rig.directory.path().join("q.wasm"), stubborn()).unwrap();
     let refused = rig.take("plugins = [{ plugin = 'q' }]").await.unwrap_err();
     assert!(refused.contains("plugin `q`") && refused.contains("proxy_on_configure"), "{refused}");
@@ -377,7 +401,7 @@ async fn a_bad_configuration_changes_nothing_and_a_good_one_keeps_what_is_the_sa
     std::fs::write(rig.directory.path().join("q.wasm"), guest("q2")).unwrap();
     rig.take("plugins = [{ plugin = 'q', shadow = true }, { plugin = 'p' }]").await.unwrap();
     assert_eq!(rig.met("/", None).unwrap(), ["q (shadow)", "p"]);
-    let second = rig.live.snapshot().load_full().plugins.chain_for("/", None, None).unwrap();
+    let second = rig.live.snapshot().load_full().plugins.chain_for(asked("/", None, None)).unwrap();
     let started = |link: &Link| link.plugin.stats().instances_started;
     assert_eq!(started(&first[0]), started(&second[1]));
     first[0].plugin.warm(&ADA.to_string()).unwrap();
