@@ -37,7 +37,7 @@ fn load_plugins(config: &Config) -> anyhow::Result<()> {
     if config.plugins.is_empty() {
         return Ok(());
     }
-    let loader = PluginLoader::new(&config.plugin_host, Arc::new(SystemClock), Arc::new(SystemEntropy))
+    let loader = PluginLoader::new(&config.plugin_host, Arc::new(SystemClock), Arc::new(SystemEntropy), None)
         .context("the plugin host cannot start")?;
     loader.try_load(&config.plugins)?;
     Ok(())
