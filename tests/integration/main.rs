@@ -21,6 +21,7 @@ mod outages;
 mod people;
 mod plugins;
 mod plugins_api;
+mod plugins_calls;
 mod plugins_live;
 mod plugins_phases;
 mod proxying;
