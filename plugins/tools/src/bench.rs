@@ -240,13 +240,13 @@ impl BenchReport {
     #[must_use]
     pub fn json(&self) -> Value {
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let times = |times: &Times| json!({ "min": ns(times.min), "median": ns(times.median), "p99": ns(times.p99) });
-        let both = |with: &Times, without: &Option<Times>| {
-            json!({ "with": times(with), "without": without.as_ref().map(times) })
-        };
-        let phases = self.phases.iter().map(|(phase, with, without)| {
-            (phase.name().replace(' ', "_"), both(with, without))
-        });
+        let times =
+            |times: &Times| json!({ "min": ns(times.min), "median": ns(times.median), "p99": ns(times.p99) });
+        let both = |with: &Times, without: &Option<Times>| json!({ "with": times(with), "without": without.as_ref().map(times) });
+        let phases = self
+            .phases
+            .iter()
+            .map(|(phase, with, without)| (phase.name().replace(' ', "_"), both(with, without)));
         json!({
             "rounds": self.rounds,
             "load_ns": ns(self.load),
@@ -298,6 +298,9 @@ mod tests {
         .unwrap()
         .into();
         let error = bench(&trap, &PluginSettings::default(), &Case::default(), 20).unwrap_err();
-        assert!(error.contains("failed in round 1") && error.contains("proxy_on_response_headers"), "{error}");
+        assert!(
+            error.contains("failed in round 1") && error.contains("proxy_on_response_headers"),
+            "{error}"
+        );
     }
 }

@@ -4,7 +4,8 @@ use crate::diff::{differ, quoted};
 use crate::drive::{Outcome, Seen};
 use crate::environment::{Line, MadeCall};
 use crate::suite::{
-    Case, Expectation, ExpectedHeaders, ExpectedMetric, ExpectedRequest, ExpectedResponse, Names, Pairs, ScriptedCall,
+    Case, Expectation, ExpectedHeaders, ExpectedMetric, ExpectedRequest, ExpectedResponse, Names, Pairs,
+    ScriptedCall,
 };
 use coditect_proxy_wasm::{MetricSample, MetricValue};
 use std::collections::BTreeMap;
@@ -98,7 +99,14 @@ impl Comparison {
         }
     }
 
-    fn request(&mut self, at: &str, expected: &ExpectedRequest, headers: &Pairs, body: &[u8], trailers: &Pairs) {
+    fn request(
+        &mut self,
+        at: &str,
+        expected: &ExpectedRequest,
+        headers: &Pairs,
+        body: &[u8],
+        trailers: &Pairs,
+    ) {
         for (key, expected) in
             [("method", &expected.method), ("path", &expected.path), ("authority", &expected.authority)]
         {
@@ -157,7 +165,11 @@ impl Comparison {
             let actual = values(headers, name);
             if actual.iter().copied().ne(expected.iter().map(String::as_bytes)) {
                 let wanted: Vec<&[u8]> = expected.iter().map(String::as_bytes).collect();
-                let is = if actual.is_empty() { "there is none".to_owned() } else { format!("it is {}", list(&actual)) };
+                let is = if actual.is_empty() {
+                    "there is none".to_owned()
+                } else {
+                    format!("it is {}", list(&actual))
+                };
                 self.add(&format!("{at}.{name}"), format!("expected {}, but {is}", list(&wanted)));
             }
         }

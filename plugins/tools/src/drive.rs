@@ -6,8 +6,8 @@ use crate::exchange::MemoryExchange;
 use crate::suite::{Pairs, PropertyValue, Request, Response};
 use bytes::Bytes;
 use coditect_proxy_wasm::{
-    Chain, Direction, Engine, HeaderMap, Item, Link, LinkObserver, LocalResponse, Plugin, SharedExchange, Stop,
-    StreamError,
+    Chain, Direction, Engine, HeaderMap, Item, Link, LinkObserver, LocalResponse, Plugin, SharedExchange,
+    Stop, StreamError,
 };
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -256,7 +256,9 @@ impl Run<'_> {
 
     /// One message: its head, its body as it arrives with an end of its own (as in Envoy), its trailers.
     fn message(&mut self, direction: Direction, chunks: &[Bytes], trailers: bool) -> Result<(), End> {
-        use Phase::{RequestBody, RequestHeaders, RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers};
+        use Phase::{
+            RequestBody, RequestHeaders, RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers,
+        };
         let [headers, body, tail] = match direction {
             Direction::Request => [RequestHeaders, RequestBody, RequestTrailers],
             Direction::Response => [ResponseHeaders, ResponseBody, ResponseTrailers],
@@ -331,7 +333,9 @@ impl Run<'_> {
             End::Stop(Stop::Respond(_)) => None,
             End::Stop(Stop::Failed) => Some(503),
             End::Stop(Stop::TooLarge) => {
-                self.outcome.failures.push("the plugin held more of a body than `body_kib` allows".to_owned());
+                self.outcome
+                    .failures
+                    .push("the plugin held more of a body than `body_kib` allows".to_owned());
                 Some(if in_response { 502 } else { 413 })
             }
             End::Held(why) => {

@@ -4,7 +4,8 @@
 use crate::suite::{CallAnswer, Pairs, Response, ScriptedCall};
 use bytes::Bytes;
 use coditect_proxy_wasm::{
-    CallFailure, CallRefused, CallSource, Environment, HttpCall, HttpCallResponse, HttpReply, LogLevel, LogRecord,
+    CallFailure, CallRefused, CallSource, Environment, HttpCall, HttpCallResponse, HttpReply, LogLevel,
+    LogRecord,
 };
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -229,6 +230,9 @@ mod tests {
         assert_eq!(world.realtime_nanoseconds(), START + 2_000_000_000);
         assert_eq!(world.monotonic_nanoseconds(), monotonic + 2_000_000_000);
         world.set_realtime(5);
-        assert_eq!((world.realtime_nanoseconds(), world.monotonic_nanoseconds()), (5, monotonic + 2_000_000_000));
+        assert_eq!(
+            (world.realtime_nanoseconds(), world.monotonic_nanoseconds()),
+            (5, monotonic + 2_000_000_000)
+        );
     }
 }

@@ -211,7 +211,8 @@ mod tests {
 
     fn exchange(writes: Writes) -> MemoryExchange {
         let mut exchange = MemoryExchange::new("r", writes);
-        for (name, value) in [(":method", "GET"), (":path", "/"), (":authority", "a"), ("x", "1"), ("x", "2")] {
+        for (name, value) in [(":method", "GET"), (":path", "/"), (":authority", "a"), ("x", "1"), ("x", "2")]
+        {
             exchange.request.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         }
         exchange

@@ -32,9 +32,8 @@ pub fn module(file: &Path) -> io::Result<Vec<u8>> {
 
 /// The text of a file of cases.
 pub(crate) fn text(file: &Path, limit: u64) -> Result<String, SuiteError> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        SuiteError::line(file, 0, format!("it cannot be read: {error}"))
-    };
+    let unreadable =
+        |error: &dyn std::fmt::Display| SuiteError::line(file, 0, format!("it cannot be read: {error}"));
     let bytes = bytes(file, limit).map_err(|error| unreadable(&error))?;
     String::from_utf8(bytes).map_err(|error| unreadable(&error.utf8_error()))
 }
@@ -56,7 +55,8 @@ fn is_suite(name: &str) -> bool {
 pub fn suites(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
-        let with_path = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let with_path =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if std::fs::metadata(path).map_err(with_path)?.is_dir() {
             collect(path, &mut found, MAX_DEPTH).map_err(with_path)?;
         } else {
@@ -102,9 +102,14 @@ mod tests {
         for name in ["b", "a/deep", "target", ".git"] {
             std::fs::create_dir_all(at(name)).unwrap();
         }
-        for name in
-            ["b/x.test.toml", "a/deep/tests.textpb", "a/other.toml", "a/config.textpb", "target/y.test.toml", ".git/z.test.toml"]
-        {
+        for name in [
+            "b/x.test.toml",
+            "a/deep/tests.textpb",
+            "a/other.toml",
+            "a/config.textpb",
+            "target/y.test.toml",
+            ".git/z.test.toml",
+        ] {
             std::fs::write(at(name), "").unwrap();
         }
         let found = suites(&[folder.path().to_owned(), at("a/other.toml")]).unwrap();

@@ -45,8 +45,8 @@ pub fn inspect(
     stage.world.keep_all_lines(true);
     let depth = if configured { CheckDepth::Configured } else { CheckDepth::Started };
     let checked = stage.engine.check(plugin_config("check", wasm, settings, None), depth);
-    let verdict = checked
-        .map_err(|error| Refusal { advice: advice(&error.reason), reason: error.reason.to_string() });
+    let verdict =
+        checked.map_err(|error| Refusal { advice: advice(&error.reason), reason: error.reason.to_string() });
     let (lines, _) = stage.world.take_lines();
     let sha256 = hex::encode(Sha256::digest(wasm));
     Ok(Inspection { size: wasm.len(), sha256, configured, verdict, lines })
@@ -62,7 +62,9 @@ fn advice(reason: &LoadReason) -> Option<&'static str> {
             "It calls what no Proxy-Wasm host of this ABI has. wasm32-wasip1 is the target to build for; code that \
              opens files or sockets does not run in a proxy.",
         ),
-        LoadReason::Compile(_) => Some("The file must be one core module in the binary format, no component."),
+        LoadReason::Compile(_) => {
+            Some("The file must be one core module in the binary format, no component.")
+        }
         LoadReason::NoAllocator | LoadReason::NoMemory => {
             Some("The linker dropped it: SDKs export it by themselves where they are linked as a library.")
         }
@@ -105,11 +107,7 @@ const ABILITIES: [Ability; 16] = [
     },
     Ability { key: "change_bodies", may: "change bodies", by: &["proxy_set_buffer_bytes"] },
     Ability { key: "respond", may: "answer requests itself", by: &["proxy_send_local_response"] },
-    Ability {
-        key: "resume",
-        may: "hold an exchange and let it go on",
-        by: &["proxy_continue_*"],
-    },
+    Ability { key: "resume", may: "hold an exchange and let it go on", by: &["proxy_continue_*"] },
     Ability { key: "close", may: "break a connection off", by: &["proxy_close_stream"] },
     Ability {
         key: "http_calls",
@@ -126,18 +124,18 @@ const ABILITIES: [Ability; 16] = [
         may: "keep data that a tenant's instances share",
         by: &["proxy_get_shared_data", "proxy_set_shared_data"],
     },
-    Ability {
-        key: "shared_queues",
-        may: "pass messages through queues",
-        by: &["proxy_*_shared_queue"],
-    },
+    Ability { key: "shared_queues", may: "pass messages through queues", by: &["proxy_*_shared_queue"] },
     Ability {
         key: "read_properties",
         may: "read properties: addresses, user, tenant, route",
         by: &["proxy_get_property"],
     },
     Ability { key: "set_properties", may: "set properties for later plugins", by: &["proxy_set_property"] },
-    Ability { key: "timer", may: "run without a request, on a timer", by: &["proxy_set_tick_period_milliseconds"] },
+    Ability {
+        key: "timer",
+        may: "run without a request, on a timer",
+        by: &["proxy_set_tick_period_milliseconds"],
+    },
     Ability { key: "metrics", may: "count and measure", by: &["proxy_*_metric"] },
     Ability {
         key: "foreign_functions",
@@ -190,8 +188,7 @@ pub fn human(name: &str, inspection: &Inspection) -> String {
     row("started", if inspection.configured { "with this configuration" } else { "without a configuration" });
     logged.iter().for_each(|line| row("logged", line));
     list(&mut text, "It is called at", &facts.callbacks);
-    let (may, may_not): (Vec<_>, Vec<_>) =
-        ABILITIES.iter().partition(|ability| ability.has(&facts.imports));
+    let (may, may_not): (Vec<_>, Vec<_>) = ABILITIES.iter().partition(|ability| ability.has(&facts.imports));
     let words = |abilities: &[&Ability]| abilities.iter().map(|ability| ability.may.to_owned()).collect();
     list(&mut text, "It may", &words(&may));
     list(&mut text, "It cannot", &words(&may_not));
@@ -268,7 +265,10 @@ mod tests {
         let json = report("a.wasm", &found);
         assert_eq!((&json["accepted"], &json["abi"]), (&true.into(), &"0.2.1".into()));
         assert_eq!((&json["may"]["metrics"], &json["may"]["change_bodies"]), (&true.into(), &true.into()));
-        assert_eq!((&json["may"]["http_calls"], &json["may"]["shared_queues"]), (&false.into(), &false.into()));
+        assert_eq!(
+            (&json["may"]["http_calls"], &json["may"]["shared_queues"]),
+            (&false.into(), &false.into())
+        );
         let text = human("a.wasm", &found);
         let (may, cannot) = text.split_once("It cannot").unwrap();
         assert!(may.contains("  change bodies") && cannot.contains("  answer requests itself"), "{text}");

@@ -68,12 +68,12 @@
 //!
 //! The other format is that of GoogleCloudPlatform/service-extensions ([`service_extensions`]).
 
+pub mod bench;
 mod compare;
 mod diff;
 mod drive;
 mod environment;
 mod exchange;
-pub mod bench;
 pub mod files;
 pub mod inspect;
 pub mod rehearse;

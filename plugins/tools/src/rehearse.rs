@@ -120,10 +120,15 @@ impl Rehearsal {
         }
         let mut line = |text: &str| out.push_str(&format!("{text}\n"));
         for logged in &self.lines {
-            line(&format!("log {:<8} {}", format!("{:?}", logged.level).to_lowercase(), text(&logged.message)));
+            line(&format!(
+                "log {:<8} {}",
+                format!("{:?}", logged.level).to_lowercase(),
+                text(&logged.message)
+            ));
         }
         for call in &self.calls {
-            let answered = if call.scripted.is_some() { "answered by the script" } else { "no answer in the script" };
+            let answered =
+                if call.scripted.is_some() { "answered by the script" } else { "no answer in the script" };
             line(&format!("call to {}: {}, {answered}", call.upstream, text(&request_line(&call.headers))));
         }
         for sample in &self.metrics {

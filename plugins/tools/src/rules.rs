@@ -78,6 +78,9 @@ mod tests {
         assert!(pseudo(HeaderMap::Request, b":path", b"/x") && !pseudo(HeaderMap::Request, b":path", b"x"));
         assert!(!pseudo(HeaderMap::Request, b":authority", b"x"));
         assert!(!pseudo(HeaderMap::Request, b":method", b"CONNECT"));
-        assert!(pseudo(HeaderMap::Response, b":status", b"599") && !pseudo(HeaderMap::Response, b":status", b"101"));
+        assert!(
+            pseudo(HeaderMap::Response, b":status", b"599")
+                && !pseudo(HeaderMap::Response, b":status", b"101")
+        );
     }
 }

@@ -104,7 +104,8 @@ impl Runner {
                 return match refused {
                     Some(part) if reason.contains(part) => (Verdict::Passed, lines),
                     Some(part) => {
-                        let message = format!("expected that it is refused with `{part}`, but it was: {reason}");
+                        let message =
+                            format!("expected that it is refused with `{part}`, but it was: {reason}");
                         (Verdict::failed("refused", message), lines)
                     }
                     None => (Verdict::failed("plugin", reason), lines),
@@ -192,12 +193,7 @@ fn supply(exchange: &mut MemoryExchange, case: &Case, world: &World) {
     }
 }
 
-fn perform(
-    stage: &Stage,
-    plugin: &Plugin,
-    case: &Case,
-    exchange: &Arc<Mutex<MemoryExchange>>,
-) -> Outcome {
+fn perform(stage: &Stage, plugin: &Plugin, case: &Case, exchange: &Arc<Mutex<MemoryExchange>>) -> Outcome {
     let scene = Scene {
         engine: &stage.engine,
         world: &stage.world,

@@ -2,7 +2,9 @@
 
 use crate::environment::World;
 use crate::suite::PluginSettings;
-use coditect_proxy_wasm::{Engine, EngineError, EngineSettings, Environment, LoadError, Plugin, PluginConfig, Tracer};
+use coditect_proxy_wasm::{
+    Engine, EngineError, EngineSettings, Environment, LoadError, Plugin, PluginConfig, Tracer,
+};
 use std::sync::Arc;
 
 /// Instances that a tool has room for: enough for the tenants of any file of cases.

@@ -48,7 +48,6 @@ fn write_case(text: &mut String, case: &CaseReport, verbose: bool) {
 /// Adds lines, each indented.
 fn line(text: &mut String, indent: &str, lines: &str) {
     for part in lines.split('\n') {
-    
         text.push_str(&format!("{}\n", format!("{indent}{part}").trim_end()));
     }
 }

@@ -62,7 +62,10 @@ fn programs_get_one_object() {
 #[test]
 fn ci_gets_well_formed_xml() {
     let xml = junit(&reports());
-    assert!(xml.contains("<testsuites name=\"plugin test\" tests=\"3\" failures=\"1\" errors=\"1\""), "{xml}");
+    assert!(
+        xml.contains("<testsuites name=\"plugin test\" tests=\"3\" failures=\"1\" errors=\"1\""),
+        "{xml}"
+    );
     assert!(xml.contains("name=\"good &amp; well\""), "{xml}");
     assert!(xml.contains("<failure message=\"response.status: expected `200`,\">"), "{xml}");
     assert!(xml.contains("warn: &lt;odd&gt; \\u{1b}[2J\u{fffd}"), "{xml}");

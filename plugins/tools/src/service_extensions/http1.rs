@@ -75,7 +75,8 @@ mod tests {
         let origin = request(b"GET /my?x=1 HTTP/1.1\nHost: a.example\nMyHeader: 1\nMyHeader: 2\n").unwrap();
         let expected = [":method=GET", ":path=/my?x=1", ":authority=a.example", "myheader=1", "myheader=2"];
         assert_eq!(shown(origin), expected);
-        let absolute = request(b"POST https://b.example:8443/my HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        let absolute =
+            request(b"POST https://b.example:8443/my HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
         let expected = [":method=POST", ":scheme=https", ":path=/my", ":authority=b.example:8443"];
         assert_eq!(shown(absolute), expected);
         for wrong in [&b"GET"[..], b"", b"GET nowhere HTTP/1.1", b"GET / HTTP/1.1\n: x"] {

@@ -26,8 +26,9 @@ impl Matcher {
     /// The syntax is RE2's, as far as the `regex` crate shares it (nearly all: `\C` and `\pN` of RE2 differ).
     pub(super) fn regex(source: &str, invert: bool) -> Result<Self, String> {
         // Alone first: `)(` must not become good by what is put around it.
-        let built = Regex::new(source)
-            .and_then(|_| RegexBuilder::new(&format!(r"\A(?:{source})\z")).size_limit(MAX_REGEX_BYTES).build());
+        let built = Regex::new(source).and_then(|_| {
+            RegexBuilder::new(&format!(r"\A(?:{source})\z")).size_limit(MAX_REGEX_BYTES).build()
+        });
         let compiled = built.map_err(|error| format!("`{source}` is no regular expression: {error}"))?;
         Ok(Self { invert, how: How::Regex { source: source.to_owned(), compiled } })
     }

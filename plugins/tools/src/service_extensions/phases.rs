@@ -84,7 +84,8 @@ impl Runner {
             stream.exchange().supply(path, PropertyValue(value.clone()));
         }
         let shared: SharedExchange = Arc::clone(&stream.exchange) as SharedExchange;
-        let mut context = plugin.open(PUBLIC, shared).map_err(|error| wrong("stream_init", error.to_string()))?;
+        let mut context =
+            plugin.open(PUBLIC, shared).map_err(|error| wrong("stream_init", error.to_string()))?;
         stream.logs("stream_init", &test.stream_init);
         if let Some(invocation) = &test.request_headers {
             stream.headers(&mut context, Direction::Request, "request_headers", invocation)?;
@@ -93,7 +94,13 @@ impl Runner {
         if let Some(invocation) = &test.response_headers {
             stream.headers(&mut context, Direction::Response, "response_headers", invocation)?;
         }
-        stream.bodies(&mut context, Direction::Response, "response_body", &test.response_body, test.chunking)?;
+        stream.bodies(
+            &mut context,
+            Direction::Response,
+            "response_body",
+            &test.response_body,
+            test.chunking,
+        )?;
         context.close().map_err(|error| wrong("stream_destroy", error.to_string()))?;
         stream.logs("stream_destroy", &test.stream_destroy);
         Ok(())
@@ -218,7 +225,10 @@ impl<'a> Stream<'a> {
         match (&expect.immediate, &result.response) {
             (Some(immediate), Some(response)) => self.immediate(phase, immediate, response),
             (Some(_), None) => {
-                self.add(&format!("{phase}.immediate"), "expected one, but the plugin let it pass".to_owned());
+                self.add(
+                    &format!("{phase}.immediate"),
+                    "expected one, but the plugin let it pass".to_owned(),
+                );
             }
             (None, Some(response)) if headers => {
                 let message = format!("expected none, but the plugin answered {}", response.status);
@@ -250,7 +260,8 @@ impl<'a> Stream<'a> {
         }
         for matcher in &expect.headers {
             if !matcher.holds(lines.0.iter().map(Vec::as_slice)) {
-                let all: Vec<String> = headers.iter().map(|(n, v)| format!("{}: {}", text(n), text(v))).collect();
+                let all: Vec<String> =
+                    headers.iter().map(|(n, v)| format!("{}: {}", text(n), text(v))).collect();
                 let message = format!("expected {}, got:\n{}", matcher.describe(), all.join("\n"));
                 self.add(&format!("{phase}.headers"), message);
             }
@@ -283,7 +294,8 @@ impl<'a> Stream<'a> {
         for matcher in &expect.log {
             if !holds(matcher, &lines) {
                 let all: Vec<String> = lines.iter().map(|line| text(&line.message)).collect();
-                let logged = if all.is_empty() { "nothing".to_owned() } else { format!("\n{}", all.join("\n")) };
+                let logged =
+                    if all.is_empty() { "nothing".to_owned() } else { format!("\n{}", all.join("\n")) };
                 self.add(&format!("{phase}.log"), format!("expected {}, got: {logged}", matcher.describe()));
             }
         }
@@ -384,7 +396,10 @@ mod tests {
     #[test]
     fn a_body_is_cut_as_the_plan_says() {
         let shown = |body: &str, plan| -> Vec<String> {
-            cut(body.as_bytes(), plan).iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+            cut(body.as_bytes(), plan)
+                .iter()
+                .map(|piece| String::from_utf8_lossy(piece).into_owned())
+                .collect()
         };
         assert_eq!(shown("12345", None), ["12345"]);
         assert_eq!(shown("12345", Some(Chunking::Size(2))), ["12", "34", "5"]);
@@ -408,7 +423,11 @@ mod tests {
     #[test]
     fn headers_of_one_name_become_one() {
         let given = Input {
-            headers: vec![("A".into(), b"1".to_vec()), (":path".into(), b"/".to_vec()), ("a".into(), b"2".to_vec())],
+            headers: vec![
+                ("A".into(), b"1".to_vec()),
+                (":path".into(), b"/".to_vec()),
+                ("a".into(), b"2".to_vec()),
+            ],
             ..Input::default()
         };
         let pairs = input(&given, Direction::Request).unwrap_or_default();

@@ -107,8 +107,7 @@ impl Decoder<'_> {
             Some(env) => env_of(env)?,
             None => TextSuite::default(),
         };
-        suite.tests =
-            fields.all("test").into_iter().map(|test| self.test(test)).collect::<Result<_, _>>()?;
+        suite.tests = fields.all("test").into_iter().map(|test| self.test(test)).collect::<Result<_, _>>()?;
         fields.finish()?;
         Ok(suite)
     }
@@ -310,7 +309,10 @@ mod tests {
             }
             test { name: "second" request_body { } request_body { } }"#;
         let suite = read(text).unwrap();
-        assert_eq!((suite.log_level, suite.time, suite.plugin), (LogLevel::Warn, Some(7), Some("a.wasm".into())));
+        assert_eq!(
+            (suite.log_level, suite.time, suite.plugin),
+            (LogLevel::Warn, Some(7), Some("a.wasm".into()))
+        );
         let [first, second] = suite.tests.as_slice() else { unreachable!("two tests") };
         assert_eq!((first.name.as_str(), second.name.as_str()), ("first", "second"));
         assert_eq!(first.properties, [("a.b".to_owned(), vec![1])]);

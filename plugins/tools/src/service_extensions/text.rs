@@ -222,7 +222,8 @@ impl Reader<'_> {
                 let length = if kind == 'u' { 4 } else { 8 };
                 let character = self.digits(16, length, length).and_then(char::from_u32);
                 let Some(character) = character else {
-                    return self.wrong(format!("`\\{kind}` needs {length} hexadecimal digits of a character"));
+                    return self
+                        .wrong(format!("`\\{kind}` needs {length} hexadecimal digits of a character"));
                 };
                 bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 return Ok(());
@@ -268,7 +269,8 @@ mod tests {
 
     #[test]
     fn messages_lists_strings_and_comments() {
-        let text = "# first\na: \"x\" 'y'  # last\nb { c: -12; d <e: TRUE,> }\nf: [1, 0x10, 017] g: { } h: []";
+        let text =
+            "# first\na: \"x\" 'y'  # last\nb { c: -12; d <e: TRUE,> }\nf: [1, 0x10, 017] g: { } h: []";
         let inner = Value::Message(vec![field(3, "e", Value::Word("TRUE".into()))]);
         let expected = [
             field(2, "a", bytes("xy")),

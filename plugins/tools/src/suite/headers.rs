@@ -94,11 +94,15 @@ mod tests {
         struct Holder {
             headers: Headers,
         }
-        toml::from_str::<Holder>(toml).map(|holder| holder.headers).map_err(|error| error.message().to_owned())
+        toml::from_str::<Holder>(toml)
+            .map(|holder| holder.headers)
+            .map_err(|error| error.message().to_owned())
     }
 
     fn pairs(list: &[(&str, &str)]) -> Headers {
-        Headers(list.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect())
+        Headers(
+            list.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect(),
+        )
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use self::expectation::{
 pub use self::headers::{Headers, Pairs, field_name, field_value};
 pub use self::message::{Request, Response};
 pub use self::property::PropertyValue;
-use self::raw::{Failure, Fails, Level, RawCall, RawCase, RawLimits, RawSuite, Time};
+use self::raw::{Fails, Failure, Level, RawCall, RawCase, RawLimits, RawSuite, Time};
 
 /// The largest file of cases that is read, in bytes.
 pub const MAX_SUITE_BYTES: u64 = 16 * 1024 * 1024;
@@ -179,7 +179,8 @@ impl RawCase {
         if self.tenant.as_ref().is_some_and(String::is_empty) {
             return Err(("tenant", "it is empty; leave it out for a request without a tenant".to_owned()));
         }
-        let calls: Vec<ScriptedCall> = self.calls.into_iter().map(RawCall::validate).collect::<Result<_, _>>()?;
+        let calls: Vec<ScriptedCall> =
+            self.calls.into_iter().map(RawCall::validate).collect::<Result<_, _>>()?;
         let expect = self.expect;
         if expect.upstream == Some(false) && expect.request.is_some() {
             let problem = "a request that does not reach the upstream cannot be expected there".to_owned();

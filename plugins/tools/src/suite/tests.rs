@@ -85,7 +85,10 @@ fn what_is_wrong_is_named_by_file_line_case_and_key() {
         ("[[case]]\nname = 'a'\n[[case]]\nname = 'a'", "case `a`: name: a case needs a name that no other"),
         ("[[case]]\nname = 'a'\nadvance = -1", "case `a`: advance: -1 s is not between"),
         ("[[case]]\nname = 'a'\ntime = 'noon'", "case `a`: time: `noon` is no moment"),
-        ("[[case]]\nname = 'a'\ncalls = [{ upstream = 'u', fails = 'late' }]", "case `a`: calls[0].fails: unknown"),
+        (
+            "[[case]]\nname = 'a'\ncalls = [{ upstream = 'u', fails = 'late' }]",
+            "case `a`: calls[0].fails: unknown",
+        ),
         ("limits = { cpu = 1 }", "limits.cpu: unknown field `cpu`, expected one of `callback_cpu_us`"),
         ("config = { x = inf }", "config: a number that JSON cannot say"),
         (

@@ -174,7 +174,10 @@ mod tests {
         let mut memory = b"x-name\0\0value\0\0\0".to_vec();
         memory.extend_from_slice(&[8, 0, 0, 0, 5, 0, 0, 0]);
         let entry = call("proxy_get_header_map_value", &[0, 0, 6, 16, 20], &memory);
-        assert_eq!(human(&[entry], 0), "  proxy_get_header_map_value(request_headers, `x-name`) = OK value: `value`\n");
+        assert_eq!(
+            human(&[entry], 0),
+            "  proxy_get_header_map_value(request_headers, `x-name`) = OK value: `value`\n"
+        );
         let entry = call("proxy_log", &[2, 8, 5], &memory);
         assert_eq!(human(&[entry], 0), "  proxy_log(info, `value`) = OK\n");
     }

@@ -126,7 +126,12 @@ pub(super) fn status_name(status: u32) -> String {
 }
 
 /// A call's arguments and results in words. Results are there where it answered `OK`.
-pub(super) fn describe(name: &str, arguments: &[u64], status: Option<u32>, memory: &[u8]) -> (String, String) {
+pub(super) fn describe(
+    name: &str,
+    arguments: &[u64],
+    status: Option<u32>,
+    memory: &[u8],
+) -> (String, String) {
     let signature = SIGNATURES.iter().find(|(known, _)| *known == name).map(|(_, signature)| *signature);
     let width = |signature: &[Parameter]| signature.iter().map(|parameter| parameter.width()).sum::<usize>();
     let Some(signature) = signature.filter(|signature| width(signature) == arguments.len()) else {
