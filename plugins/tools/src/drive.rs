@@ -332,12 +332,7 @@ impl Run<'_> {
             }
             End::Stop(Stop::Respond(_)) => None,
             End::Stop(Stop::Failed) => Some(503),
-            End::Stop(Stop::TooLarge) => {
-                self.outcome
-                    .failures
-                    .push("the plugin held more of a body than `body_kib` allows".to_owned());
-                Some(if in_response { 502 } else { 413 })
-            }
+            End::Stop(Stop::TooLarge) => Some(if in_response { 502 } else { 413 }),
             End::Held(why) => {
                 self.outcome.failures.push(why);
                 Some(504)

@@ -4,7 +4,7 @@ use crate::compare::{metric, request_line, text, values};
 use crate::diff::quoted;
 use crate::drive::{Failures, Outcome, Phase, Probe, Scene, Seen, conduct};
 use crate::environment::{Line, MadeCall, START, World};
-use crate::run::{PUBLIC, advance, exchange};
+use crate::run::{PUBLIC, exchange, pass_time};
 use crate::stage::{Measure, Stage};
 use crate::suite::{Case, Pairs, PluginSettings};
 use crate::trace::{self, Entry, Trace};
@@ -60,19 +60,13 @@ pub fn rehearse(wasm: &Arc<[u8]>, settings: &PluginSettings, case: &Case) -> Res
     let tenant = case.tenant.as_deref().unwrap_or(PUBLIC);
     record.note("start");
     let failures = Arc::new(Failures::default());
-    let mut outcome = Outcome::default();
-    // A failure here comes again with the exchange, which then has no instance.
-    if plugin.warm(tenant).is_ok()
-        && let Err(problem) = advance(engine, world, case.advance)
-    {
-        outcome.failures.push(problem);
-    }
+    // Where it does not start the exchange tells why, which then has no instance.
+    let passed = plugin.warm(tenant).map_or(Ok(()), |()| pass_time(&stage, &plugin, case));
     let scene = Scene { engine, world, plugin: Some(&plugin), failures: &failures, tenant };
     let exchange = exchange(case, world);
     let mut headings = Headings { record: &record, last: None };
-    let before = std::mem::take(&mut outcome.failures);
-    outcome = conduct(&scene, &exchange, &case.request, &case.response, &mut headings);
-    outcome.failures.splice(0..0, before);
+    let mut outcome = conduct(&scene, &exchange, &case.request, &case.response, &mut headings);
+    outcome.failures.extend(passed.err());
     Ok(gathered(None, outcome, &record, world, plugin.metrics()))
 }
 

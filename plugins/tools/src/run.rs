@@ -8,7 +8,7 @@ use crate::report::{CaseReport, SuiteReport, Verdict};
 use crate::rules::Writes;
 use crate::stage::{Measure, Stage};
 use crate::suite::{Case, PluginSettings, PropertyValue, Suite};
-use coditect_proxy_wasm::{Engine, LoadError, Plugin};
+use coditect_proxy_wasm::{LoadError, Plugin};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// The tenant of a request that has none, as the host calls it.
 pub const PUBLIC: &str = "public";
-/// The most ticks that run while a case moves the clock on.
+/// The most ticks and answers that come while a case moves the clock on.
 const MAX_TICKS: u32 = 100_000;
 
 /// What the command line says in place of the files.
@@ -114,7 +114,7 @@ impl Runner {
         };
         let world = &self.stage.world;
         let mut mismatches = Vec::new();
-        if let Err(problem) = advance(&self.stage.engine, world, case.advance) {
+        if let Err(problem) = pass_time(&self.stage, &plugin, case) {
             mismatches.push(Mismatch { at: "advance".to_owned(), message: problem });
         }
         let exchange = exchange(case, world);
@@ -204,16 +204,22 @@ fn perform(stage: &Stage, plugin: &Plugin, case: &Case, exchange: &Arc<Mutex<Mem
     conduct(&scene, exchange, &case.request, &case.response, &mut ())
 }
 
-/// Moves the clock on, from tick to tick.
+/// Lets the time pass that a case wants before its exchange, in the tenant's instance: from tick to tick.
 ///
 /// # Errors
-/// More ticks fall due than are run.
-pub(crate) fn advance(engine: &Engine, world: &World, by: Duration) -> Result<(), String> {
-    let mut left = by;
+/// The plugin does not start, or more ticks fall due than are run.
+pub(crate) fn pass_time(stage: &Stage, plugin: &Plugin, case: &Case) -> Result<(), String> {
+    let Stage { engine, world } = stage;
+    let mut left = case.advance;
+    if left.is_zero() {
+        return Ok(());
+    }
+    plugin.warm(case.tenant.as_deref().unwrap_or(PUBLIC)).map_err(|error| error.to_string())?;
     for _ in 0..MAX_TICKS {
-        let next = engine.run_due();
-        while world.answer_next() {}
-        match next {
+        if world.answer_next() {
+            continue;
+        }
+        match engine.run_due() {
             Some(next) if next <= left => {
                 // What is due now runs at the next turn; time passes all the same, so that this ends.
                 let step = next.max(Duration::from_nanos(1)).min(left);
@@ -230,5 +236,5 @@ pub(crate) fn advance(engine: &Engine, world: &World, by: Duration) -> Result<()
             }
         }
     }
-    Err(format!("more than {MAX_TICKS} ticks fall due within {by:?}"))
+    Err(format!("more than {MAX_TICKS} ticks fall due within {:?}", case.advance))
 }

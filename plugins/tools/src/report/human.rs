@@ -21,7 +21,7 @@ pub fn human(reports: &[SuiteReport], verbose: bool) -> String {
         }
     }
     let Totals { passed, failed, errors } = Totals::of(reports);
-    let broken = if errors > 0 { format!(", {errors} files could not be run") } else { String::new() };
+    let broken = if errors > 0 { format!(", files that could not be run: {errors}") } else { String::new() };
     line(&mut text, "", &format!("\n{} cases: {passed} passed, {failed} failed{broken}", passed + failed));
     text
 }

@@ -43,7 +43,7 @@ b.test.toml
   ERROR cannot be run
         b.test.toml:3: x: unknown
 
-2 cases: 1 passed, 1 failed, 1 files could not be run
+2 cases: 1 passed, 1 failed, files that could not be run: 1
 ";
     assert_eq!(text, expected);
     assert_eq!(human(&reports(), true).matches("the plugin logged").count(), 2);

@@ -179,10 +179,10 @@ fn time_passes_only_where_a_case_says_so() {
         name = "a tick comes before the exchange"
         advance = 2.5
         time = "2026-03-01T00:00:00Z"
-        expect = { properties = { "request.time" = 1772323202500000000 } }
+        expect = { log = ["tick"], properties = { "request.time" = 1772323202500000000 } }
         [[case]]
         name = "the clock goes on"
-        expect = { properties = { "request.time" = 1772323202500000000 } }
+        expect = { no_log = ["tick"], properties = { "request.time" = 1772323202500000000 } }
     "#;
     all_pass(&Folder::new().run("time.test.toml", text));
 }

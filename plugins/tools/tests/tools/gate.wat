@@ -35,6 +35,7 @@
   (data (i32.const 186) "gate\00mode\00")
   (data (i32.const 196) "1")
   (data (i32.const 197) "the stream is over")
+  (data (i32.const 215) "tick")
   (global $heap (mut i32) (i32.const 65536))
   (global $metric (mut i32) (i32.const 0))
   (global $waiting (mut i32) (i32.const 0))
@@ -90,6 +91,7 @@
     (drop (call $effective (global.get $waiting)))
     (drop (call $continue (i32.const 0))))
   (func (export "proxy_on_tick") (param $context i32)
+    (drop (call $log (i32.const 2) (i32.const 215) (i32.const 4)))
     (if (global.get $waiting)
       (then
         (drop (call $effective (global.get $waiting)))
