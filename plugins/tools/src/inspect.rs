@@ -199,7 +199,7 @@ pub fn human(name: &str, inspection: &Inspection) -> String {
 fn list(text: &mut String, title: &str, items: &Vec<String>) {
     text.push_str(&format!("\n{title}:\n"));
     if items.is_empty() {
-        text.push_str(&format!("  nothing\n"));
+        text.push_str("  nothing\n");
     }
     for item in items {
         text.push_str(&format!("  {item}\n"));

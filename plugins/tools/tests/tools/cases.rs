@@ -51,6 +51,11 @@ calls = [{ upstream = "keys", fails = "timeout" }]
 expect = { upstream = true, no_log = ["k3y"], properties = { "request.duration" = 0 } }
 
 [[case]]
+name = "holds for ever"
+request = { headers = { x-mode = "hold" } }
+expect = { upstream = false, failure = "no call and no tick", response = { status = 504 } }
+
+[[case]]
 name = "waits for a tick"
 config = "tick"
 request = { headers = { x-mode = "wait" } }
@@ -69,11 +74,6 @@ expect = { upstream = false, failure = "unreachable", response = { status = 503 
 [[case]]
 name = "goes on after the trap"
 expect = { upstream = true }
-
-[[case]]
-name = "holds for ever"
-request = { headers = { x-mode = "hold" } }
-expect = { upstream = false, failure = "no call and no tick", response = { status = 504 } }
 
 [[case]]
 name = "closes"
