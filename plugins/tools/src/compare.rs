@@ -300,8 +300,10 @@ pub(crate) fn request_line(headers: &Pairs) -> Vec<u8> {
     [part(":method"), part(":path")].join(&b' ')
 }
 
+/// Bytes as one line that a terminal can show.
 pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).escape_debug().to_string()
+    // Quotes are escaped for source code only.
+    String::from_utf8_lossy(bytes).escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
 fn contains(bytes: &[u8], part: &str) -> bool {

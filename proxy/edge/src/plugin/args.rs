@@ -32,6 +32,9 @@ format of GoogleCloudPlatform/service-extensions.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PluginArgs {
+    /// The plugin's configuration, any bytes; `-` is standard input. (With these commands it is not the edge's.)
+    #[arg(id = "config", long, short, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Print JSON for machines: one object.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -68,8 +71,9 @@ pub(crate) enum PluginCommand {
     },
     /// Run cases: a request and the upstream's answer in; headers, bodies, log lines and metrics out.
     ///
-    /// A run is the same on every machine: guests are bounded by instructions in place of time. Exits 0 if all cases
-    /// pass, 1 if one fails, 2 if a file cannot be run or there is nothing to run.
+    /// A run is the same on every machine: guests are bounded by instructions in place of time. --config is in place of
+    /// what the files say. Exits 0 if all cases pass, 1 if one fails, 2 if a file cannot be run or there is nothing to
+    /// run.
     #[command(after_help = TEST_EXAMPLES)]
     Test {
         /// Files of cases, or directories that hold some.
@@ -78,9 +82,6 @@ pub(crate) enum PluginCommand {
         /// The module, in place of what the files name.
         #[arg(long, value_name = "FILE")]
         plugin: Option<PathBuf>,
-        /// The plugin's configuration, in place of what the files say; `-` is standard input.
-        #[arg(id = "config", long, short, value_name = "FILE")]
-        config: Option<PathBuf>,
         /// Only cases with this in their name.
         #[arg(long, value_name = "TEXT")]
         filter: Option<String>,
@@ -176,10 +177,7 @@ pub(crate) enum PluginCommand {
 /// How a plugin is configured.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigurationArgs {
-    /// The plugin's configuration, any bytes; `-` is standard input.
-    #[arg(id = "config", long, short, value_name = "FILE", conflicts_with = "config_text")]
-    pub(crate) config: Option<PathBuf>,
-    /// The plugin's configuration itself.
+    /// The plugin's configuration itself, in place of a file.
     #[arg(long, value_name = "TEXT")]
     pub(crate) config_text: Option<String>,
     /// The root to start, where the module has several.

@@ -17,9 +17,14 @@ use std::sync::Arc;
 const MAX_CONFIGURATION_BYTES: u64 = MAX_SUITE_BYTES;
 
 /// Looks at a module; false if it is refused.
-pub(super) fn check(file: &Path, plugin: &LoadArgs, json: bool) -> anyhow::Result<bool> {
+pub(super) fn check(
+    file: &Path,
+    config: Option<&Path>,
+    plugin: &LoadArgs,
+    json: bool,
+) -> anyhow::Result<bool> {
     let wasm = module(file)?;
-    let configuration = configuration(&plugin.configuration)?;
+    let configuration = configuration(config, &plugin.configuration)?;
     let configured = configuration.is_some();
     let settings = settings(PluginSettings::default(), configuration, plugin);
     let inspection = inspect(&wasm, &settings, configured).context("the plugin host cannot start")?;
@@ -32,12 +37,13 @@ pub(super) fn check(file: &Path, plugin: &LoadArgs, json: bool) -> anyhow::Resul
 /// Runs one exchange; false if the plugin is refused or fails.
 pub(super) fn run(
     file: &Path,
+    config: Option<&Path>,
     plugin: &LoadArgs,
     given: &ExchangeArgs,
     trace: bool,
     json: bool,
 ) -> anyhow::Result<bool> {
-    let (wasm, settings, case) = prepared(file, plugin, given)?;
+    let (wasm, settings, case) = prepared(file, config, plugin, given)?;
     let rehearsal = rehearse(&wasm, &settings, &case).context("the plugin host cannot start")?;
     let text = if json { rehearsal.json().to_string() } else { rehearsal.human(trace) };
     say(text.trim_end());
@@ -47,12 +53,13 @@ pub(super) fn run(
 /// Measures; the plugin's failure is an error, since then there is nothing to measure.
 pub(super) fn bench(
     file: &Path,
+    config: Option<&Path>,
     plugin: &LoadArgs,
     given: &ExchangeArgs,
     rounds: u32,
     json: bool,
 ) -> anyhow::Result<bool> {
-    let (wasm, settings, case) = prepared(file, plugin, given)?;
+    let (wasm, settings, case) = prepared(file, config, plugin, given)?;
     let measured = coditect_plugin_tools::bench::bench(&wasm, &settings, &case, rounds);
     let measured = measured.map_err(|problem| anyhow::anyhow!(problem))?;
     let text = if json { measured.json().to_string() } else { measured.human() };
@@ -61,22 +68,22 @@ pub(super) fn bench(
 }
 
 /// Files that `plugin test` reads and writes.
-pub(super) struct TestFiles {
+pub(super) struct TestFiles<'a> {
     pub(super) suites: Vec<PathBuf>,
     pub(super) plugin: Option<PathBuf>,
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Option<&'a Path>,
     pub(super) junit: Option<PathBuf>,
 }
 
 /// Runs cases; false if one fails.
 pub(super) fn test(
-    files: TestFiles,
+    files: TestFiles<'_>,
     filter: Option<String>,
     verbose: bool,
     json: bool,
 ) -> anyhow::Result<bool> {
     let suites = files::suites(&files.suites)?;
-    let configuration = files.config.as_deref().map(read).transpose()?;
+    let configuration = files.config.map(read).transpose()?;
     let options = RunOptions { plugin: files.plugin, configuration, filter };
     let reports: Vec<_> = suites.iter().map(|suite| run_file(suite, &options)).collect();
     if let Some(file) = &files.junit {
@@ -100,10 +107,15 @@ pub(super) fn test(
 type Prepared = (Arc<[u8]>, PluginSettings, Case);
 
 /// The module, its settings and the exchange, as the arguments and a case say.
-fn prepared(file: &Path, plugin: &LoadArgs, given: &ExchangeArgs) -> anyhow::Result<Prepared> {
+fn prepared(
+    file: &Path,
+    config: Option<&Path>,
+    plugin: &LoadArgs,
+    given: &ExchangeArgs,
+) -> anyhow::Result<Prepared> {
     let wasm = module(file)?;
     let (base, case) = exchange::case(given)?;
-    let configuration = configuration(&plugin.configuration)?;
+    let configuration = configuration(config, &plugin.configuration)?;
     Ok((wasm, settings(base, configuration, plugin), case))
 }
 
@@ -125,9 +137,13 @@ fn settings(base: PluginSettings, configuration: Option<Vec<u8>>, plugin: &LoadA
 }
 
 /// The plugin's configuration, where there is one.
-pub(super) fn configuration(args: &ConfigurationArgs) -> anyhow::Result<Option<Vec<u8>>> {
-    match (&args.config, &args.config_text) {
-        (Some(file), _) => read(file).map(Some),
+pub(super) fn configuration(
+    config: Option<&Path>,
+    args: &ConfigurationArgs,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    match (config, &args.config_text) {
+        (Some(_), Some(_)) => bail!("give the configuration once: --config FILE or --config-text TEXT"),
+        (Some(file), None) => read(file).map(Some),
         (None, Some(text)) => Ok(Some(text.clone().into_bytes())),
         (None, None) => Ok(None),
     }

@@ -21,20 +21,21 @@ const FAILED: u8 = 2;
 
 /// Runs a command. Exits 0; 1 if a plugin is refused or fails, or a case fails; 2 if it could not be carried out.
 pub(crate) fn run(args: PluginArgs) -> ExitCode {
-    let json = args.json;
-    let done = match args.command {
-        PluginCommand::Check { file, plugin } => local::check(&file, &plugin, json),
+    let PluginArgs { config, json, command } = args;
+    let config = config.as_deref();
+    let done = match command {
+        PluginCommand::Check { file, plugin } => local::check(&file, config, &plugin, json),
         PluginCommand::Run { file, plugin, exchange, no_trace } => {
-            local::run(&file, &plugin, &exchange, !no_trace, json)
+            local::run(&file, config, &plugin, &exchange, !no_trace, json)
         }
-        PluginCommand::Test { suites, plugin, config, filter, junit, verbose } => {
+        PluginCommand::Test { suites, plugin, filter, junit, verbose } => {
             let files = local::TestFiles { suites, plugin, config, junit };
             local::test(files, filter, verbose, json)
         }
         PluginCommand::Bench { file, plugin, exchange, rounds } => {
-            local::bench(&file, &plugin, &exchange, rounds, json)
+            local::bench(&file, config, &plugin, &exchange, rounds, json)
         }
-        remote => remote::run(remote, json),
+        remote => remote::run(remote, config, json),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

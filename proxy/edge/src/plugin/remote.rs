@@ -11,12 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use coditect_plugin_tools::files;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 /// The most parts of a list that are read.
 const MAX_PARTS: usize = 100;
 
 /// Carries out a command; false if the edge refuses it.
-pub(super) fn run(command: PluginCommand, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn run(command: PluginCommand, config: Option<&Path>, as_json: bool) -> anyhow::Result<bool> {
     match command {
         PluginCommand::Push { file, name, note, edge } => {
             let path = place(&name, "versions")?;
@@ -45,7 +46,7 @@ pub(super) fn run(command: PluginCommand, as_json: bool) -> anyhow::Result<bool>
         } => {
             let path = place(&name, "activate")?;
             let mut request = target_of(&target);
-            match configuration(&plugin)?.map(String::from_utf8) {
+            match configuration(config, &plugin)?.map(String::from_utf8) {
                 None => {}
                 Some(Ok(text)) => insert(&mut request, "configuration", json!(text)),
                 Some(Err(bytes)) => {
