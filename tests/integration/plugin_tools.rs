@@ -67,7 +67,7 @@ fn check_tells_what_a_module_may_touch_or_why_it_is_refused() {
     }
     let facts = folder.json(0, &["check", "gate.wasm", "--config-text", "good"]);
     assert_eq!((&facts["accepted"], &facts["configured"]), (&json!(true), &json!(true)));
-    assert_eq!((&facts["may"]["respond"], &facts["may"]["grpc_calls"]), (&json!(true), &json!(false)));
+    assert_eq!((&facts["may"]["respond"], &facts["may"]["shared_queues"]), (&json!(true), &json!(false)));
 
     let (out, _) = folder.plugin(1, &["check", "gate.wasm", "--config-text", "bad"]);
     assert!(out.contains("REFUSED") && out.contains("proxy_on_configure"), "{out}");

@@ -1,11 +1,12 @@
 //! Comparing what came of an exchange with what a case expects.
 
+use crate::calls::MadeCall;
 use crate::diff::{differ, quoted};
 use crate::drive::{Outcome, Seen};
-use crate::environment::{Line, MadeCall};
+use crate::environment::Line;
 use crate::suite::{
-    Case, Expectation, ExpectedHeaders, ExpectedMetric, ExpectedRequest, ExpectedResponse, Names, Pairs,
-    ScriptedCall,
+    CallAnswer, Case, Expectation, ExpectedHeaders, ExpectedMetric, ExpectedRequest, ExpectedResponse, Names,
+    Pairs, ScriptedCall,
 };
 use coditect_proxy_wasm::{MetricSample, MetricValue};
 use std::collections::BTreeMap;
@@ -206,6 +207,16 @@ impl Comparison {
                     self.add("calls", problem);
                 }
                 Some((place, scripted)) => {
+                    let fits = match &scripted.answer {
+                        CallAnswer::Response(_) => !call.grpc,
+                        CallAnswer::Grpc(_) => call.grpc,
+                        CallAnswer::Fails(_) => true,
+                    };
+                    if !fits {
+                        let (is, key) = if call.grpc { ("gRPC", "grpc") } else { ("HTTP", "response") };
+                        let problem = format!("the call is by {is}: its answer is written as `{key}`");
+                        self.add(&format!("calls[{place}]"), problem);
+                    }
                     if let Some(expected) = &scripted.expect_request {
                         let at = format!("calls[{place}].expect_request");
                         self.request(&at, expected, &call.headers, &call.body, &call.trailers);

@@ -6,8 +6,8 @@ use crate::exchange::MemoryExchange;
 use crate::suite::{Pairs, PropertyValue, Request, Response};
 use bytes::Bytes;
 use coditect_proxy_wasm::{
-    Chain, Direction, Engine, HeaderMap, Item, Link, LinkObserver, LocalResponse, Plugin, SharedExchange,
-    Stop, StreamError,
+    Chain, Direction, Engine, Environment, HeaderMap, Item, Link, LinkObserver, LocalResponse, Plugin,
+    SharedExchange, Stop, StreamError,
 };
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -156,7 +156,8 @@ pub fn conduct(
         Link { plugin: plugin.clone(), shadow: false, observer }
     };
     let chain = Chain::new(shared, scene.tenant, scene.plugin.map(link).into_iter().collect());
-    let clock = Clock { engine: scene.engine, world: scene.world, probe, waited: Duration::ZERO, steps: 0 };
+    let began = scene.world.monotonic_nanoseconds();
+    let clock = Clock { engine: scene.engine, world: scene.world, probe, began, steps: 0 };
     let mut run = Run { chain, clock, exchange, outcome: Outcome::default() };
     run.whole(request, response);
     let Run { chain, clock, mut outcome, .. } = run;
@@ -209,7 +210,7 @@ impl Run<'_> {
         if let Err(end) = ended {
             self.broken(end);
         }
-        let waited = i64::try_from(self.clock.waited.as_nanos()).unwrap_or(i64::MAX);
+        let waited = i64::try_from(self.clock.waited().as_nanos()).unwrap_or(i64::MAX);
         self.exchange().supply("request.duration", PropertyValue::int(waited));
     }
 
@@ -357,7 +358,8 @@ struct Clock<'a> {
     engine: &'a Engine,
     world: &'a World,
     probe: &'a mut dyn Probe,
-    waited: Duration,
+    /// The monotonic clock when the exchange began, in nanoseconds.
+    began: u64,
     steps: u32,
 }
 
@@ -377,6 +379,8 @@ impl Clock<'_> {
             }
             self.step()?;
             if self.world.answer_next() {
+                // A call that times out takes its time.
+                self.in_time(Duration::ZERO)?;
                 continue;
             }
             let next = self.engine.run_due();
@@ -387,14 +391,24 @@ impl Clock<'_> {
                 let why = "the plugin holds the exchange, and no call and no tick is under way that could resume it";
                 return Err(End::Held(why.to_owned()));
             };
-            self.waited = self.waited.saturating_add(next);
-            if self.waited > HOLD_LIMIT {
-                let seconds = HOLD_LIMIT.as_secs();
-                return Err(End::Held(format!("the plugin held the exchange for more than {seconds} s")));
-            }
+            self.in_time(next)?;
             self.world.advance(next);
             ran = false;
         }
+    }
+
+    /// How long the exchange takes so far, by the test's clock.
+    fn waited(&self) -> Duration {
+        Duration::from_nanos(self.world.monotonic_nanoseconds().saturating_sub(self.began))
+    }
+
+    /// Whether the plugin may hold the exchange so long and `more`.
+    fn in_time(&self, more: Duration) -> Result<(), End> {
+        if self.waited().saturating_add(more) <= HOLD_LIMIT {
+            return Ok(());
+        }
+        let seconds = HOLD_LIMIT.as_secs();
+        Err(End::Held(format!("the plugin held the exchange for more than {seconds} s")))
     }
 
     /// Delivers the answers to calls that nothing waits for.

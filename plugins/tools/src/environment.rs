@@ -1,11 +1,12 @@
 //! The world as a plugin under test sees it: a clock that only the test moves, randomness that is the same each time, a
 //! log that is kept, and calls out that a script answers.
 
-use crate::suite::{CallAnswer, Pairs, Response, ScriptedCall};
+use crate::calls::{Back, MadeCall, Sent, Waiting};
+use crate::suite::{CallAnswer, Pairs, ScriptedCall};
 use bytes::Bytes;
 use coditect_proxy_wasm::{
-    CallFailure, CallRefused, CallSource, Environment, HttpCall, HttpCallResponse, HttpReply, LogLevel,
-    LogRecord,
+    CallFailure, CallRefused, CallSource, Environment, GrpcCall, GrpcEvents, GrpcHandle, HttpCall, HttpReply,
+    LogLevel, LogRecord,
 };
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,21 +30,6 @@ pub struct Line {
     pub message: Vec<u8>,
 }
 
-/// One call that a plugin made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MadeCall {
-    /// Whom it called.
-    pub upstream: String,
-    /// What it sent, pseudo-headers first.
-    pub headers: Pairs,
-    /// And the body.
-    pub body: Vec<u8>,
-    /// And what came after it.
-    pub trailers: Pairs,
-    /// The place in the script of what it was answered; none where the script has no answer left.
-    pub scripted: Option<usize>,
-}
-
 /// The world of one plugin. Shared with the host; nothing in it changes by itself.
 #[derive(Default)]
 pub struct World {
@@ -61,7 +47,9 @@ struct State {
     lines_dropped: usize,
     script: VecDeque<(usize, ScriptedCall)>,
     made: Vec<MadeCall>,
-    waiting: VecDeque<(HttpReply, CallAnswer, Duration)>,
+    waiting: VecDeque<Waiting>,
+    /// What gRPC streams sent, by their place in `made`.
+    sent: Vec<(usize, Sent)>,
 }
 
 impl World {
@@ -112,6 +100,7 @@ impl World {
         let mut state = self.state();
         state.script = script.iter().cloned().enumerate().collect();
         state.made.clear();
+        state.sent.clear();
         let abandoned = std::mem::take(&mut state.waiting);
         drop(state);
         // Dropped without the lock: each tells its plugin that the call failed.
@@ -122,30 +111,36 @@ impl World {
     pub fn take_calls(&self) -> (Vec<MadeCall>, Vec<usize>) {
         let mut state = self.state();
         let unused = state.script.drain(..).map(|(place, _)| place).collect();
-        (std::mem::take(&mut state.made), unused)
+        let mut made = std::mem::take(&mut state.made);
+        for (place, sent) in std::mem::take(&mut state.sent) {
+            if let Some(call) = made.get_mut(place) {
+                call.body.extend(sent.bytes());
+            }
+        }
+        (made, unused)
     }
 
     /// Answers the call that waits longest, on this thread; false where none does. A timeout takes its time.
     pub fn answer_next(&self) -> bool {
         let next = self.state().waiting.pop_front();
-        let Some((reply, answer, timeout)) = next else { return false };
-        match answer {
-            CallAnswer::Response(response) => reply.send(Ok(answered(response))),
-            CallAnswer::Fails(failure) => {
-                if failure == CallFailure::Timeout {
-                    self.advance(timeout);
-                }
-                reply.send(Err(failure));
-            }
+        let Some(waiting) = next else { return false };
+        if waiting.times_out() {
+            self.advance(waiting.timeout);
         }
+        waiting.answer();
         true
     }
 }
 
-fn answered(response: Response) -> HttpCallResponse {
-    let mut headers: Pairs = vec![(b":status".to_vec(), response.status.to_string().into_bytes())];
-    headers.extend(response.headers.0);
-    HttpCallResponse { headers, body: Bytes::from(response.chunks.concat()), trailers: response.trailers.0 }
+impl State {
+    /// The script's next answer for an upstream, and its place in the script.
+    fn scripted(&mut self, upstream: &str) -> (Option<usize>, CallAnswer) {
+        let place = self.script.iter().position(|(_, scripted)| scripted.upstream == upstream);
+        match place.and_then(|place| self.script.remove(place)) {
+            Some((place, scripted)) => (Some(place), scripted.answer),
+            None => (None, CallAnswer::Fails(CallFailure::Unreachable)),
+        }
+    }
 }
 
 impl Environment for World {
@@ -185,21 +180,38 @@ impl Environment for World {
     fn http_call(&self, _source: &CallSource, call: HttpCall, reply: HttpReply) -> Result<(), CallRefused> {
         let HttpCall { upstream, headers, body, trailers, timeout, most } = call;
         let mut state = self.state();
-        let place = state.script.iter().position(|(_, scripted)| scripted.upstream == upstream);
-        let scripted = place.and_then(|place| state.script.remove(place));
-        let (place, answer) = match scripted {
-            // As any answer from outside, one that is too large has failed.
-            Some((place, ScriptedCall { answer: CallAnswer::Response(response), .. }))
-                if response.chunks.iter().map(Bytes::len).sum::<usize>() > most =>
-            {
-                (Some(place), CallAnswer::Fails(CallFailure::TooLarge))
-            }
-            Some((place, scripted)) => (Some(place), scripted.answer),
-            None => (None, CallAnswer::Fails(CallFailure::Unreachable)),
-        };
-        state.made.push(MadeCall { upstream, headers, body, trailers, scripted: place });
-        state.waiting.push_back((reply, answer, timeout));
+        let (scripted, mut answer) = state.scripted(&upstream);
+        // As any answer from outside, one that is too large has failed.
+        if let CallAnswer::Response(response) = &answer
+            && response.chunks.iter().map(Bytes::len).sum::<usize>() > most
+        {
+            answer = CallAnswer::Fails(CallFailure::TooLarge);
+        }
+        state.made.push(MadeCall { upstream, grpc: false, headers, body, trailers, scripted });
+        state.waiting.push_back(Waiting { back: Back::Http(reply), answer, timeout });
         Ok(())
+    }
+
+    fn grpc_call(
+        &self,
+        _source: &CallSource,
+        call: GrpcCall,
+        events: GrpcEvents,
+    ) -> Result<Box<dyn GrpcHandle>, CallRefused> {
+        let mut state = self.state();
+        let (scripted, answer) = state.scripted(&call.upstream);
+        let path = format!("/{}/{}", call.service, call.method);
+        let mut headers: Pairs =
+            vec![(b":method".to_vec(), b"POST".to_vec()), (b":path".to_vec(), path.into_bytes())];
+        headers.extend(call.metadata);
+        let body = call.message.map(Vec::from).unwrap_or_default();
+        let (upstream, trailers) = (call.upstream, Pairs::new());
+        let (sent, place) = (Sent::default(), state.made.len());
+        state.made.push(MadeCall { upstream, grpc: true, headers, body, trailers, scripted });
+        state.sent.push((place, sent.clone()));
+        let timeout = call.timeout.unwrap_or_default();
+        state.waiting.push_back(Waiting { back: Back::Grpc(events), answer, timeout });
+        Ok(Box::new(sent))
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn text(file: &Path, limit: u64) -> Result<String, SuiteError> {
 }
 
 /// The ends of the names of files of cases.
-pub const SUITE_ENDS: [&str; 2] = [".test.toml", ".textpb"];
+const SUITE_ENDS: [&str; 2] = [".test.toml", ".textpb"];
 
 /// Whether a file's name is that of a suite: of our format, or of the other (`tests.textpb`, `tests_x.textpb`; what a
 /// `.textpb` holds otherwise is a plugin's configuration).

@@ -47,7 +47,8 @@
 //!
 //! [[case.calls]]                           # in order for each upstream; every call needs one, and each must be made
 //! upstream = "keys"
-//! response = { status = 200, body = "…" }  # or fails = "timeout" | "unreachable" | "too_large" | "reset"
+//! response = { status = 200, body = "…" }  # or fails = "timeout" | "unreachable" | "too_large" | "reset"; to gRPC:
+//!                                          # grpc = { messages = ["…"], status = 0, initial = {}, trailing = {} }
 //! expect_request = { path = "/keys" }
 //!
 //! [case.expect]                            # what is left out may be anything, but for a failure
@@ -69,6 +70,7 @@
 //! The other format is that of GoogleCloudPlatform/service-extensions ([`service_extensions`]).
 
 pub mod bench;
+mod calls;
 mod compare;
 mod diff;
 mod drive;
@@ -85,9 +87,10 @@ mod stage;
 pub mod suite;
 mod trace;
 
+pub use calls::MadeCall;
 pub use compare::{Evidence, Mismatch, compare};
 pub use drive::{Failures, HOLD_LIMIT, Outcome, Phase, Probe, Scene, Seen, conduct, write_request};
-pub use environment::{Line, MadeCall, START, World};
+pub use environment::{Line, START, World};
 pub use exchange::MemoryExchange;
 pub use rules::Writes;
 pub use run::{PUBLIC, RunOptions, exchange, run_file};

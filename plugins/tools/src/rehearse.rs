@@ -1,9 +1,10 @@
 //! `plugin run`: one exchange, with all that passes between host and plugin.
 
+use crate::calls::MadeCall;
 use crate::compare::{metric, request_line, text, values};
 use crate::diff::quoted;
 use crate::drive::{Failures, Outcome, Phase, Probe, Scene, Seen, conduct};
-use crate::environment::{Line, MadeCall, START, World};
+use crate::environment::{Line, START, World};
 use crate::run::{PUBLIC, exchange, pass_time};
 use crate::stage::{Measure, Stage};
 use crate::suite::{Case, Pairs, PluginSettings};
@@ -158,6 +159,7 @@ impl Rehearsal {
         let call = |call: &MadeCall| {
             json!({
                 "upstream": call.upstream,
+                "grpc": call.grpc,
                 "headers": pairs(&call.headers),
                 "body": lossy(&call.body),
                 "answered": call.scripted.is_some(),

@@ -4,6 +4,7 @@
 
 mod error;
 mod expectation;
+mod grpc;
 mod headers;
 mod message;
 mod property;
@@ -21,6 +22,7 @@ pub use self::error::SuiteError;
 pub use self::expectation::{
     Expectation, ExpectedHeaders, ExpectedHistogram, ExpectedMetric, ExpectedRequest, ExpectedResponse, Names,
 };
+pub use self::grpc::GrpcAnswer;
 pub use self::headers::{Headers, Pairs, field_name, field_value};
 pub use self::message::{Request, Response};
 pub use self::property::PropertyValue;
@@ -108,8 +110,10 @@ pub struct ScriptedCall {
 /// What a call is answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallAnswer {
-    /// This.
+    /// This, to a call by HTTP.
     Response(Response),
+    /// This, to a call by gRPC.
+    Grpc(GrpcAnswer),
     /// Nothing, and why.
     Fails(CallFailure),
 }
@@ -226,10 +230,11 @@ impl Default for Case {
 
 impl RawCall {
     fn validate(self) -> Result<ScriptedCall, Wrong> {
-        let answer = match (self.response, self.fails) {
-            (response, None) => CallAnswer::Response(response.unwrap_or_default()),
-            (None, Some(fails)) => CallAnswer::Fails(fails.typed()),
-            (Some(_), Some(_)) => return Err(("calls", "give `response` or `fails`, not both".to_owned())),
+        let answer = match (self.response, self.grpc, self.fails) {
+            (response, None, None) => CallAnswer::Response(response.unwrap_or_default()),
+            (None, Some(answer), None) => CallAnswer::Grpc(answer),
+            (None, None, Some(fails)) => CallAnswer::Fails(fails.typed()),
+            _ => return Err(("calls", "give one of `response`, `grpc` and `fails`".to_owned())),
         };
         Ok(ScriptedCall { upstream: self.upstream, answer, expect_request: self.expect_request })
     }

@@ -1,6 +1,7 @@
 //! A file of cases as it is written. Unknown keys are refused; `super` makes cases of it.
 
 use super::expectation::{Expectation, ExpectedRequest};
+use super::grpc::GrpcAnswer;
 use super::message::{Request, Response};
 use super::property::PropertyValue;
 use serde::Deserialize;
@@ -65,6 +66,7 @@ pub(super) enum Time {
 pub(super) struct RawCall {
     pub(super) upstream: String,
     pub(super) response: Option<Response>,
+    pub(super) grpc: Option<GrpcAnswer>,
     pub(super) fails: Option<Fails>,
     pub(super) expect_request: Option<ExpectedRequest>,
 }

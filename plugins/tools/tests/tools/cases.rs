@@ -45,10 +45,22 @@ calls = [{ upstream = "keys", response = { body = "k3y" }, expect_request = { me
 expect = { upstream = true, log = ["k3y"] }
 
 [[case]]
+name = "asks for a key by gRPC"
+request = { headers = { x-mode = "grpc" } }
+calls = [{ upstream = "keys", grpc = { messages = ["k1", "k2"] }, expect_request = { path = "/pkg.Keys/Get", body = "which?" } }]
+expect = { upstream = true, log = ["k1", "k2"] }
+
+[[case]]
+name = "a gRPC call that fails"
+request = { headers = { x-mode = "grpc" } }
+calls = [{ upstream = "keys", fails = "unreachable" }]
+expect = { upstream = true, no_log = ["k1"] }
+
+[[case]]
 name = "a call that times out"
 request = { headers = { x-mode = "call" } }
 calls = [{ upstream = "keys", fails = "timeout" }]
-expect = { upstream = true, no_log = ["k3y"], properties = { "request.duration" = 0 } }
+expect = { upstream = true, no_log = ["k3y"], properties = { "request.duration" = 2000000000 } }
 
 [[case]]
 name = "holds for ever"
@@ -161,6 +173,11 @@ fn each_expectation_that_does_not_hold_is_told() {
             r#"request = { headers = { x-mode = "call" } }
                calls = [{ upstream = "keys", expect_request = { path = "/other" } }]"#,
             "calls[0].expect_request.path: expected `/other`, got `/keys`",
+        ),
+        (
+            r#"request = { headers = { x-mode = "grpc" } }
+               calls = [{ upstream = "keys" }]"#,
+            "calls[0]: the call is by gRPC: its answer is written as `grpc`",
         ),
         (r#"expect = { refused = "x" }"#, "refused: expected that it is refused with `x`, but it was loaded"),
         (r#"config = "bad""#, "plugin: plugin `test`: the canary instance failed"),

@@ -1,6 +1,6 @@
 ;; A policy for the tests of the author's tools. What it does with a request is said by its header `x-mode`:
-;; deny (403), trap, hold (for ever), wait (for a tick), call (`keys`, then go on), property (sets one), close; else it
-;; adds `x-seen`. A request's body becomes REDACTED, a response gets `x-response`. Its configuration is `bad` (refused),
+;; deny (403), trap, hold (for ever), wait (for a tick), call (`keys`, then go on), grpc (the same), property (sets one),
+;; x (close); else it adds `x-seen`. A request's body becomes REDACTED, a response gets `x-response`. Its configuration is `bad` (refused),
 ;; `tick` (a tick each second), or nothing.
 (module
   (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
@@ -13,6 +13,7 @@
   (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
   (import "env" "proxy_set_property" (func $set (param i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_http_call" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_grpc_call" (func $grpc (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
   (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
   (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
@@ -36,6 +37,9 @@
   (data (i32.const 196) "1")
   (data (i32.const 197) "the stream is over")
   (data (i32.const 215) "tick")
+  (data (i32.const 219) "pkg.Keys")
+  (data (i32.const 227) "Get")
+  (data (i32.const 230) "which?")
   (global $heap (mut i32) (i32.const 65536))
   (global $metric (mut i32) (i32.const 0))
   (global $waiting (mut i32) (i32.const 0))
@@ -73,6 +77,12 @@
         (drop (call $call (i32.const 94) (i32.const 4) (i32.const 98) (i32.const 68) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
           (i32.const 2000) (i32.const 0)))
         (return (i32.const 1))))
+    (if (i32.eq (local.get $mode) (i32.const 103)) ;; g
+      (then
+        (global.set $waiting (local.get $context))
+        (drop (call $grpc (i32.const 94) (i32.const 4) (i32.const 219) (i32.const 8) (i32.const 227) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 230) (i32.const 6)
+          (i32.const 2000) (i32.const 0)))
+        (return (i32.const 1))))
     (if (i32.eq (local.get $mode) (i32.const 112)) (then (drop (call $set (i32.const 186) (i32.const 10) (i32.const 196) (i32.const 1))))) ;; p
     (if (i32.eq (local.get $mode) (i32.const 120)) (then (drop (call $close (i32.const 0))) (return (i32.const 1)))) ;; x
     (drop (call $add (i32.const 0) (i32.const 41) (i32.const 6) (i32.const 47) (i32.const 3)))
@@ -88,6 +98,12 @@
     ;; What was answered is logged.
     (if (i32.eqz (call $read (i32.const 4) (i32.const 0) (local.get $body) (i32.const 4) (i32.const 8)))
       (then (drop (call $log (i32.const 3) (i32.load (i32.const 4)) (i32.load (i32.const 8))))))
+    (drop (call $effective (global.get $waiting)))
+    (drop (call $continue (i32.const 0))))
+  (func (export "proxy_on_grpc_receive") (param $context i32) (param $token i32) (param $size i32)
+    (if (i32.eqz (call $read (i32.const 5) (i32.const 0) (local.get $size) (i32.const 4) (i32.const 8)))
+      (then (drop (call $log (i32.const 3) (i32.load (i32.const 4)) (i32.load (i32.const 8)))))))
+  (func (export "proxy_on_grpc_close") (param $context i32) (param $token i32) (param $status i32)
     (drop (call $effective (global.get $waiting)))
     (drop (call $continue (i32.const 0))))
   (func (export "proxy_on_tick") (param $context i32)
