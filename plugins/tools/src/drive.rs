@@ -3,6 +3,7 @@
 
 use crate::environment::World;
 use crate::exchange::MemoryExchange;
+use crate::rules;
 use crate::suite::{Pairs, PropertyValue, Request, Response};
 use bytes::Bytes;
 use coditect_proxy_wasm::{
@@ -134,6 +135,8 @@ enum End {
     Stop(Stop),
     /// A plugin holds it, and this is why it will not let go.
     Held(String),
+    /// A plugin left the request without what says where it goes.
+    Unroutable,
 }
 
 impl From<Stop> for End {
@@ -247,7 +250,7 @@ impl Run<'_> {
         let details = String::from_utf8_lossy(&local.details).into_owned();
         let mut exchange = self.exchange();
         exchange.response = vec![(b":status".to_vec(), local.status.to_string().into_bytes())];
-        exchange.response.extend(local.headers);
+        exchange.response.extend(rules::own_response(exchange.writes, local.headers, &local.body));
         exchange.response_trailers.clear();
         exchange.supply("response.code_details", PropertyValue::text(&details));
         drop(exchange);
@@ -277,7 +280,7 @@ impl Run<'_> {
         while self.chain.holds(direction) {
             let Self { chain, clock, .. } = self;
             let items = clock.settle(headers, chain.released(direction))??;
-            self.arrived(direction, items);
+            self.arrived(direction, items)?;
         }
         Ok(())
     }
@@ -286,22 +289,25 @@ impl Run<'_> {
         let Self { chain, clock, .. } = self;
         let items = clock.settle(phase, chain.push(direction, item))??;
         clock.answer_all()?;
-        self.arrived(direction, items);
+        self.arrived(direction, items)?;
         if self.chain.holds(direction) {
             let mut context = Context::from_waker(Waker::noop());
             let released = match pin!(self.chain.released(direction)).poll(&mut context) {
                 Poll::Ready(items) => items?,
                 Poll::Pending => Vec::new(),
             };
-            self.arrived(direction, released);
+            self.arrived(direction, released)?;
         }
         Ok(())
     }
 
     /// Notes what came out of the chain.
-    fn arrived(&mut self, direction: Direction, items: Vec<Item>) {
+    fn arrived(&mut self, direction: Direction, items: Vec<Item>) -> Result<(), End> {
         for item in items {
             let exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+            if direction == Direction::Request && !rules::is_routable(&exchange.request) {
+                return Err(End::Unroutable);
+            }
             let (seen, headers, trailers) = match direction {
                 Direction::Request => {
                     (&mut self.outcome.upstream, &exchange.request, &exchange.request_trailers)
@@ -317,6 +323,7 @@ impl Run<'_> {
                 Item::Trailers => seen.trailers.clone_from(trailers),
             }
         }
+        Ok(())
     }
 
     /// What the client gets of an exchange that does not go its way.
@@ -333,6 +340,7 @@ impl Run<'_> {
             }
             End::Stop(Stop::Respond(_)) => None,
             End::Stop(Stop::Failed) => Some(503),
+            End::Unroutable => Some(404),
             End::Stop(Stop::TooLarge) => Some(if in_response { 502 } else { 413 }),
             End::Held(why) => {
                 self.outcome.failures.push(why);

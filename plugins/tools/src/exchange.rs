@@ -124,7 +124,8 @@ impl Exchange for MemoryExchange {
         // As the edge does: what a plugin may not write stays as it is, whether or not it is in the new map.
         let writes = self.writes;
         let before = self.pairs(map).clone();
-        self.pairs_mut(map).retain(|(name, _)| is_pseudo(name) || !rules::may_write(writes, map, name));
+        let kept = |name: &[u8]| is_pseudo(name) || !rules::may_write(writes, map, name);
+        self.pairs_mut(map).retain(|(name, _)| kept(name));
         for (name, value) in pairs {
             if is_pseudo(name) {
                 if let Err(refused) = self.set_pseudo(map, name, value) {
@@ -134,6 +135,10 @@ impl Exchange for MemoryExchange {
             } else if rules::may_write(writes, map, name) {
                 self.pairs_mut(map).push((name.to_vec(), value.to_vec()));
             }
+        }
+        if map == HeaderMap::Request {
+            let named = |name: &[u8]| pairs.iter().any(|(given, _)| *given == name);
+            self.request.retain(|(name, _)| !is_pseudo(name) || named(name));
         }
         Ok(())
     }
@@ -174,7 +179,7 @@ impl Exchange for MemoryExchange {
     }
 
     fn remove_header(&mut self, map: HeaderMap, name: &[u8]) -> Result<(), Refused> {
-        if is_pseudo(name) && self.writes != Writes::AnyJoined {
+        if is_pseudo(name) && map == HeaderMap::Response && self.writes == Writes::AsEdge {
             return Err(Refused);
         }
         self.may_write(map, name)?;
@@ -247,6 +252,11 @@ mod tests {
         assert_eq!(edge.set_headers(map, &[(b"y", b"1"), (b":authority", b"b")]), Err(Refused));
         assert_eq!(edge.set_property(&[b"coditect", b"tenant_id"], b"t"), Err(Refused));
         assert_eq!(shown(&edge), shown(&exchange(Writes::AsEdge)));
+        edge.response.push((b":status".to_vec(), b"200".to_vec()));
+        assert_eq!(edge.remove_header(HeaderMap::Response, b":status"), Err(Refused));
+        edge.remove_header(map, b":authority").unwrap();
+        edge.set_headers(map, &[(b":path", b"/new"), (b"y", b"1")]).unwrap();
+        assert_eq!(shown(&edge), [":path=/new", "y=1"], "what is left out goes");
         let mut any = exchange(Writes::AnyJoined);
         any.add_header(map, b"x-coditect-user", b"u").unwrap();
         any.add_header(map, b"x-coditect-user", b"v").unwrap();

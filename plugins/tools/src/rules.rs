@@ -1,5 +1,6 @@
 //! What the edge lets a plugin write, so that a plugin does not learn of it after its tests.
 
+use crate::suite::Pairs;
 use coditect_proxy_wasm::HeaderMap;
 
 /// The most properties one exchange has.
@@ -41,7 +42,8 @@ pub(crate) fn may_write(writes: Writes, map: HeaderMap, name: &[u8]) -> bool {
     }
     // Upstreams may take `_` for `-`.
     let spelled = String::from_utf8_lossy(name).replace('_', "-");
-    let own_cookie = map == HeaderMap::Response && spelled == "set-cookie";
+    let is_response = matches!(map, HeaderMap::Response | HeaderMap::ResponseTrailers);
+    let own_cookie = is_response && spelled == "set-cookie";
     !own_cookie && !NOT_WRITABLE.contains(&spelled.as_str())
 }
 
@@ -61,9 +63,41 @@ pub(crate) fn may_set_pseudo(writes: Writes, map: HeaderMap, name: &[u8], value:
     }
 }
 
+/// The headers of a plugin's own response: without those it may not write, and with a type where it has a body.
+pub(crate) fn own_response(writes: Writes, headers: Pairs, body: &[u8]) -> Pairs {
+    let mut headers = headers;
+    if writes == Writes::AsEdge {
+        headers.retain(|(name, _)| may_write(writes, HeaderMap::Response, name));
+        if !body.is_empty() && !headers.iter().any(|(name, _)| name == b"content-type") {
+            headers.push((b"content-type".to_vec(), b"text/plain".to_vec()));
+        }
+    }
+    headers
+}
+
+/// Whether a request says where it goes; the edge answers 404 to one that does not.
+pub(crate) fn is_routable(request: &Pairs) -> bool {
+    let has = |pseudo: &[u8]| request.iter().any(|(name, _)| name == pseudo);
+    has(b":method") && has(b":path") && has(b":authority")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugins_own_response_is_the_edges_too() {
+        let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let headers = vec![pair("set-cookie", "a=1"), pair("x", "1")];
+        let shown = own_response(Writes::AsEdge, headers.clone(), b"no");
+        assert_eq!(shown, [pair("x", "1"), pair("content-type", "text/plain")]);
+        assert_eq!(own_response(Writes::AsEdge, headers.clone(), b""), [pair("x", "1")]);
+        assert_eq!(own_response(Writes::AnyJoined, headers.clone(), b"no"), headers);
+        let mut request = vec![pair(":method", "GET"), pair(":path", "/"), pair(":authority", "a")];
+        assert!(is_routable(&request));
+        request.pop();
+        assert!(!is_routable(&request));
+    }
 
     #[test]
     fn framing_identity_and_the_authority_are_not_a_plugins() {
@@ -73,7 +107,9 @@ mod tests {
             assert!(!edge(HeaderMap::Request, name.as_bytes()), "{name}");
             assert!(may_write(Writes::AnyJoined, HeaderMap::Request, name.as_bytes()), "{name}");
         }
-        assert!(!edge(HeaderMap::Response, b"set-cookie"));
+        assert!(
+            !edge(HeaderMap::Response, b"set-cookie") && !edge(HeaderMap::ResponseTrailers, b"set-cookie")
+        );
         let pseudo = |map, name: &[u8], value: &[u8]| may_set_pseudo(Writes::AsEdge, map, name, value);
         assert!(pseudo(HeaderMap::Request, b":path", b"/x") && !pseudo(HeaderMap::Request, b":path", b"x"));
         assert!(!pseudo(HeaderMap::Request, b":authority", b"x"));

@@ -32,7 +32,7 @@ fn the_record_has_every_call_in_both_directions() {
         "end of the stream\n",
         "metric refused = 1\n",
         "-- the request does not reach the upstream\n",
-        "-- response as the client gets it\n403\nx-policy: gate\nx-response: yes\n\nno\n",
+        "-- response as the client gets it\n403\nx-policy: gate\ncontent-type: text/plain\nx-response: yes\n\nno\n",
         "-- the plugin answered itself: denied\n",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
