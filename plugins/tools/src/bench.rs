@@ -3,9 +3,9 @@
 use crate::drive::{Failures, Phase, Probe, Scene, conduct};
 use crate::environment::START;
 use crate::run::{PUBLIC, exchange};
-use crate::stage::{Measure, Stage};
+use crate::stage::Stage;
 use crate::suite::{Case, PluginSettings};
-use coditect_proxy_wasm::{Direction, Plugin, SharedExchange};
+use coditect_proxy_wasm::{Direction, Meter, Plugin, SharedExchange};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -72,9 +72,12 @@ pub fn bench(
     case: &Case,
     rounds: u32,
 ) -> Result<BenchReport, String> {
-    let stage = Stage::new(START, Measure::CpuTime).map_err(|error| error.to_string())?;
+    let stage = Stage::new(START, Meter::CpuTime).map_err(|error| error.to_string())?;
+    let mut settings = settings.clone();
+    // The clock stands still: lines that are dropped would cost nothing.
+    settings.limits.log_lines_per_second = u32::MAX;
     let began = Instant::now();
-    let plugin = stage.load("bench", wasm, settings, None).map_err(|error| error.to_string())?;
+    let plugin = stage.load("bench", wasm, &settings, None).map_err(|error| error.to_string())?;
     let load = began.elapsed();
 
     let before = resident();

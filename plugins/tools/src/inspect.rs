@@ -1,9 +1,9 @@
 //! `plugin check`: what a module is, whether the host takes it, and what it may touch.
 
 use crate::environment::{Line, START};
-use crate::stage::{Measure, Stage, plugin_config};
+use crate::stage::{Stage, plugin_config};
 use crate::suite::PluginSettings;
-use coditect_proxy_wasm::{CheckDepth, EngineError, LoadReason, ModuleFacts};
+use coditect_proxy_wasm::{CheckDepth, EngineError, LoadReason, Meter, ModuleFacts};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn inspect(
     settings: &PluginSettings,
     configured: bool,
 ) -> Result<Inspection, EngineError> {
-    let stage = Stage::new(START, Measure::CpuTime)?;
+    let stage = Stage::new(START, Meter::CpuTime)?;
     stage.world.keep_all_lines(true);
     let depth = if configured { CheckDepth::Configured } else { CheckDepth::Started };
     let checked = stage.engine.check(plugin_config("check", wasm, settings, None), depth);

@@ -94,5 +94,5 @@ pub use environment::{Line, START, World};
 pub use exchange::MemoryExchange;
 pub use rules::Writes;
 pub use run::{PUBLIC, RunOptions, exchange, run_file};
-pub use stage::{Measure, Stage};
+pub use stage::Stage;
 pub use trace::{Entry, Trace};

@@ -6,10 +6,10 @@ use crate::diff::quoted;
 use crate::drive::{Failures, Outcome, Phase, Probe, Scene, Seen, conduct};
 use crate::environment::{Line, START, World};
 use crate::run::{PUBLIC, exchange, pass_time};
-use crate::stage::{Measure, Stage};
+use crate::stage::Stage;
 use crate::suite::{Case, Pairs, PluginSettings};
 use crate::trace::{self, Entry, Trace};
-use coditect_proxy_wasm::{EngineError, MetricSample, MetricValue, Tracer};
+use coditect_proxy_wasm::{EngineError, Meter, MetricSample, MetricValue, Tracer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub struct Rehearsal {
 /// # Errors
 /// The host cannot start.
 pub fn rehearse(wasm: &Arc<[u8]>, settings: &PluginSettings, case: &Case) -> Result<Rehearsal, EngineError> {
-    let stage = Stage::new(START, Measure::Fuel)?;
+    let stage = Stage::new(START, Meter::Fuel)?;
     let Stage { engine, world } = &stage;
     world.set_realtime(case.time.unwrap_or(START));
     world.set_script(&case.calls);

@@ -6,9 +6,9 @@ use crate::environment::{Line, START, World};
 use crate::exchange::MemoryExchange;
 use crate::report::{CaseReport, SuiteReport, Verdict};
 use crate::rules::Writes;
-use crate::stage::{Measure, Stage};
+use crate::stage::Stage;
 use crate::suite::{Case, PluginSettings, PropertyValue, Suite};
-use coditect_proxy_wasm::{LoadError, Plugin};
+use coditect_proxy_wasm::{LoadError, Meter, Plugin};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +57,7 @@ fn run_suite(file: &Path, options: &RunOptions) -> Result<Vec<CaseReport>, Strin
         return Ok(Vec::new());
     }
     let wasm = module(options.plugin.as_deref().or(suite.plugin.as_deref()))?;
-    let stage = Stage::new(START, Measure::Fuel).map_err(|error| error.to_string())?;
+    let stage = Stage::new(START, Meter::Fuel).map_err(|error| error.to_string())?;
     let mut settings = suite.settings.clone();
     if let Some(configuration) = &options.configuration {
         settings.configuration.clone_from(configuration);

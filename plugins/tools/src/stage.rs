@@ -3,21 +3,12 @@
 use crate::environment::World;
 use crate::suite::PluginSettings;
 use coditect_proxy_wasm::{
-    Engine, EngineError, EngineSettings, Environment, LoadError, Plugin, PluginConfig, Tracer,
+    Engine, EngineError, EngineSettings, Environment, LoadError, Meter, Plugin, PluginConfig, Tracer,
 };
 use std::sync::Arc;
 
 /// Instances that a tool has room for: enough for the tenants of any file of cases.
 const MAX_INSTANCES: u32 = 256;
-
-/// How a guest's time is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// By instructions, so that a run is the same on any machine.
-    Fuel,
-    /// By CPU time, as in production.
-    CpuTime,
-}
 
 /// An engine and its world.
 pub struct Stage {
@@ -28,14 +19,15 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Sets it up, with the clock at `realtime` in nanoseconds since 1970.
+    /// Sets it up, with the clock at `realtime` in nanoseconds since 1970. Fuel makes a run the same on any machine.
     ///
     /// # Errors
     /// The host cannot start.
-    pub fn new(realtime: u64, measure: Measure) -> Result<Self, EngineError> {
+    pub fn new(realtime: u64, meter: Meter) -> Result<Self, EngineError> {
         let world = Arc::new(World::new(realtime));
         let environment: Arc<dyn Environment> = Arc::clone(&world) as _;
-        let engine = Engine::new(engine_settings(measure), environment)?;
+        let settings = EngineSettings { max_instances: MAX_INSTANCES, meter, ..EngineSettings::default() };
+        let engine = Engine::new(settings, environment)?;
         Ok(Self { engine, world })
     }
 
@@ -52,10 +44,6 @@ impl Stage {
     ) -> Result<Plugin, LoadError> {
         self.engine.load(plugin_config(name, wasm, settings, tracer))
     }
-}
-
-fn engine_settings(_measure: Measure) -> EngineSettings {
-    EngineSettings { max_instances: MAX_INSTANCES, ..EngineSettings::default() }
 }
 
 /// The host's configuration of a plugin.
@@ -76,5 +64,7 @@ pub(crate) fn plugin_config(
     config.upstreams.clone_from(&settings.upstreams);
     config.stop_iteration = settings.stop_iteration;
     config.tracer = tracer;
+    // Here a plugin may fail as often as its cases want.
+    config.quarantine_traps = 0;
     config
 }

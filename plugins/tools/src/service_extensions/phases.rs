@@ -10,10 +10,12 @@ use crate::exchange::MemoryExchange;
 use crate::report::{CaseReport, Verdict};
 use crate::rules::Writes;
 use crate::run::{PUBLIC, RunOptions, module};
-use crate::stage::{Measure, Stage};
+use crate::stage::Stage;
 use crate::suite::{MAX_SUITE_BYTES, Pairs, PluginSettings, PropertyValue};
 use bytes::Bytes;
-use coditect_proxy_wasm::{Action, Direction, LocalResponse, SharedExchange, StreamContext, StreamError};
+use coditect_proxy_wasm::{
+    Action, Direction, LocalResponse, Meter, SharedExchange, StreamContext, StreamError,
+};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -38,8 +40,11 @@ pub fn run(file: &Path, options: &RunOptions) -> Result<Vec<CaseReport>, String>
             .map_err(|error| format!("the configuration {}: {error}", path.display()))?,
         (None, None) => Vec::new(),
     };
-    let settings = PluginSettings { configuration, log_level: suite.log_level, ..PluginSettings::default() };
-    let stage = Stage::new(EPOCH, Measure::Fuel).map_err(|error| error.to_string())?;
+    let mut settings =
+        PluginSettings { configuration, log_level: suite.log_level, ..PluginSettings::default() };
+    // The clock stands still, so that all lines of a file are of one second.
+    settings.limits.log_lines_per_second = u32::MAX;
+    let stage = Stage::new(EPOCH, Meter::Fuel).map_err(|error| error.to_string())?;
     let time = suite.time.map_or(EPOCH, |seconds| seconds.saturating_mul(1_000_000_000));
     let runner = Runner { stage, wasm, settings, time };
     Ok(tests.into_iter().map(|test| runner.test(test)).collect())

@@ -30,6 +30,8 @@ use self::raw::{Fails, Failure, Level, RawCall, RawCase, RawLimits, RawSuite, Ti
 
 /// The largest file of cases that is read, in bytes.
 pub const MAX_SUITE_BYTES: u64 = 16 * 1024 * 1024;
+/// The fuel that stands for a microsecond of CPU time, as in the host's defaults.
+const FUEL_PER_US: u64 = 1000;
 /// The most a case may move the clock on, in seconds: ten years.
 const MAX_ADVANCE_SECONDS: f64 = 10.0 * 366.0 * 86_400.0;
 
@@ -270,6 +272,11 @@ impl RawLimits {
         let kib = |kib: u32| (kib as usize).saturating_mul(1024);
         set(&mut limits.callback_cpu, self.callback_cpu_us, |us| Duration::from_micros(us.into()));
         set(&mut limits.start_cpu, self.start_cpu_ms, |ms| Duration::from_millis(ms.into()));
+        // What is measured here is fuel: as much for the same time as the defaults have.
+        set(&mut limits.callback_fuel, self.callback_cpu_us, |us| u64::from(us) * FUEL_PER_US);
+        set(&mut limits.start_fuel, self.start_cpu_ms, |ms| u64::from(ms) * 1000 * FUEL_PER_US);
+        // The clock of a file stands still, so that all its lines are of one second.
+        limits.log_lines_per_second = self.log_lines_per_second.unwrap_or(u32::MAX);
         set(&mut limits.memory_bytes, self.memory_kib, kib);
         set(&mut limits.body_bytes, self.body_kib, kib);
         set(&mut limits.call_body_bytes, self.call_body_kib, kib);

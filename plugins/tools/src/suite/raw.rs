@@ -110,6 +110,7 @@ pub(super) struct RawLimits {
     pub(super) calls_per_request: Option<u32>,
     pub(super) call_body_kib: Option<u32>,
     pub(super) queue_messages: Option<u32>,
+    pub(super) log_lines_per_second: Option<u32>,
     pub(super) metrics: Option<u32>,
     pub(super) instances_per_tenant: Option<u32>,
 }
