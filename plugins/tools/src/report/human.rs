@@ -28,7 +28,7 @@ pub fn human(reports: &[SuiteReport], verbose: bool) -> String {
 
 fn write_case(text: &mut String, case: &CaseReport, verbose: bool) {
     let mark = if case.verdict == Verdict::Passed { "ok  " } else { "FAIL" };
-    line(text, "  ", &format!("{mark}  {}", case.name.escape_debug()));
+    line(text, "  ", &format!("{mark}  {}", crate::compare::text(case.name.as_bytes())));
     for mismatch in case.verdict.mismatches() {
         line(text, "        ", &mismatch.to_string());
     }
