@@ -43,7 +43,9 @@ pub(crate) struct Waiting {
 /// Where the answer goes.
 pub(crate) enum Back {
     Http(HttpReply),
-    Grpc(GrpcEvents),
+    /// One message there and one back.
+    Unary(GrpcEvents),
+    Stream(GrpcEvents),
 }
 
 impl Waiting {
@@ -59,12 +61,15 @@ impl Waiting {
             (Back::Http(reply), CallAnswer::Fails(failure)) => reply.send(Err(failure)),
             // The comparison tells that the script's answer is of the other kind.
             (Back::Http(reply), CallAnswer::Grpc(_)) => reply.send(Err(CallFailure::Reset)),
-            (Back::Grpc(events), CallAnswer::Grpc(answer)) => stream(events, answer),
-            (Back::Grpc(events), CallAnswer::Fails(failure)) => {
+            (Back::Unary(events), CallAnswer::Grpc(answer)) => unary(events, answer),
+            (Back::Stream(events), CallAnswer::Grpc(answer)) => stream(events, answer),
+            (Back::Unary(events) | Back::Stream(events), CallAnswer::Fails(failure)) => {
                 let status = if failure == CallFailure::Timeout { DEADLINE_EXCEEDED } else { UNAVAILABLE };
                 events.close(status, failure.to_string());
             }
-            (Back::Grpc(events), CallAnswer::Response(_)) => events.close(INTERNAL, String::new()),
+            (Back::Unary(events) | Back::Stream(events), CallAnswer::Response(_)) => {
+                events.close(INTERNAL, String::new());
+            }
         }
     }
 }
@@ -75,8 +80,18 @@ fn answered(response: Response) -> HttpCallResponse {
     HttpCallResponse { headers, body: Bytes::from(response.chunks.concat()), trailers: response.trailers.0 }
 }
 
+/// A unary call has one message, or fails.
+fn unary(events: GrpcEvents, answer: GrpcAnswer) {
+    if answer.status == 0 {
+        events.message(answer.messages.into_iter().next().unwrap_or_default());
+    }
+    events.close(answer.status, answer.message);
+}
+
 fn stream(events: GrpcEvents, answer: GrpcAnswer) {
-    events.initial_metadata(answer.initial.0);
+    let mut initial: Pairs = vec![(b":status".to_vec(), b"200".to_vec())];
+    initial.extend(answer.initial.0);
+    events.initial_metadata(initial);
     for message in answer.messages {
         events.message(message);
     }

@@ -204,13 +204,14 @@ impl Environment for World {
         let mut headers: Pairs =
             vec![(b":method".to_vec(), b"POST".to_vec()), (b":path".to_vec(), path.into_bytes())];
         headers.extend(call.metadata);
+        let unary = call.message.is_some();
         let body = call.message.map(Vec::from).unwrap_or_default();
         let (upstream, trailers) = (call.upstream, Pairs::new());
         let (sent, place) = (Sent::default(), state.made.len());
         state.made.push(MadeCall { upstream, grpc: true, headers, body, trailers, scripted });
         state.sent.push((place, sent.clone()));
-        let timeout = call.timeout.unwrap_or_default();
-        state.waiting.push_back(Waiting { back: Back::Grpc(events), answer, timeout });
+        let back = if unary { Back::Unary(events) } else { Back::Stream(events) };
+        state.waiting.push_back(Waiting { back, answer, timeout: call.timeout.unwrap_or_default() });
         Ok(Box::new(sent))
     }
 }

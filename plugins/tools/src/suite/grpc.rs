@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct GrpcAnswer {
     /// Metadata before the messages.
     pub initial: Headers,
-    /// Messages, without their frames.
+    /// Messages, without their frames. A unary call gets the first, or an empty one, where the status is 0.
     pub messages: Vec<Bytes>,
     /// Metadata after the messages.
     pub trailing: Headers,

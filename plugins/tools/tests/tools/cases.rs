@@ -47,13 +47,19 @@ expect = { upstream = true, log = ["k3y"] }
 [[case]]
 name = "asks for a key by gRPC"
 request = { headers = { x-mode = "grpc" } }
-calls = [{ upstream = "keys", grpc = { messages = ["k1", "k2"] }, expect_request = { path = "/pkg.Keys/Get", body = "which?" } }]
-expect = { upstream = true, log = ["k1", "k2"] }
+calls = [{ upstream = "keys", grpc = { messages = ["k1"] }, expect_request = { path = "/pkg.Keys/Get", body = "which?" } }]
+expect = { upstream = true, log = ["k1"] }
 
 [[case]]
 name = "a gRPC call that fails"
 request = { headers = { x-mode = "grpc" } }
 calls = [{ upstream = "keys", fails = "unreachable" }]
+expect = { upstream = true, no_log = ["k1"] }
+
+[[case]]
+name = "a gRPC call that is refused"
+request = { headers = { x-mode = "grpc" } }
+calls = [{ upstream = "keys", grpc = { status = 7, message = "not you" } }]
 expect = { upstream = true, no_log = ["k1"] }
 
 [[case]]
