@@ -250,7 +250,8 @@ impl Run<'_> {
         let details = String::from_utf8_lossy(&local.details).into_owned();
         let mut exchange = self.exchange();
         exchange.response = vec![(b":status".to_vec(), local.status.to_string().into_bytes())];
-        exchange.response.extend(rules::own_response(exchange.writes, local.headers, &local.body));
+        let headers = rules::own_response(exchange.writes, local.headers, &local.body);
+        exchange.response.extend(headers);
         exchange.response_trailers.clear();
         exchange.supply("response.code_details", PropertyValue::text(&details));
         drop(exchange);
