@@ -291,13 +291,15 @@ impl Run<'_> {
         let items = clock.settle(phase, chain.push(direction, item))??;
         clock.answer_all()?;
         self.arrived(direction, items)?;
-        if self.chain.holds(direction) {
-            let mut context = Context::from_waker(Waker::noop());
-            let released = match pin!(self.chain.released(direction)).poll(&mut context) {
-                Poll::Ready(items) => items?,
-                Poll::Pending => Vec::new(),
-            };
-            self.arrived(direction, released)?;
+        self.stir()
+    }
+
+    /// Takes what the plugin let go of, or how it ended the exchange, while it was called for something else.
+    fn stir(&mut self) -> Result<(), End> {
+        while let Some(stirred) = at_once(self.chain.stirred()) {
+            let direction = stirred?;
+            let Some(items) = at_once(self.chain.released(direction)) else { break };
+            self.arrived(direction, items?)?;
         }
         Ok(())
     }
@@ -359,6 +361,14 @@ impl Run<'_> {
                 self.outcome.closed = true;
             }
         }
+    }
+}
+
+/// What a future gives, if it need not wait.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
     }
 }
 
