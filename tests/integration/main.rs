@@ -19,6 +19,7 @@ mod keys;
 mod observability;
 mod outages;
 mod people;
+mod plugin_tools;
 mod plugins;
 mod plugins_api;
 mod plugins_calls;
