@@ -46,17 +46,18 @@ impl Body {
         }
     }
 
-    /// `proxy_set_buffer_bytes`, as the reference host does it: from 0 with length 0 puts `data` before, from 0 with
-    /// at least all the bytes there are puts it in their place, from the end or past it puts it after. Anything else
-    /// is `false`, and nothing is changed.
+    /// `proxy_set_buffer_bytes`, as the reference host does it: from 0 puts `data` in the place of the first `length`
+    /// bytes (of none: before them), from the end or past it puts it after. Anything else is `false`, and nothing is
+    /// changed.
     pub(crate) fn set(&mut self, start: usize, length: usize, data: &[u8]) -> bool {
         let now = self.len();
         if start == 0 && length >= now {
             *self = Self::Own(BytesMut::from(data));
-        } else if start == 0 && length == 0 {
-            let mut joined = BytesMut::with_capacity(data.len() + now);
+        } else if start == 0 {
+            let rest = self.as_slice().get(length..).unwrap_or_default();
+            let mut joined = BytesMut::with_capacity(data.len() + rest.len());
             joined.extend_from_slice(data);
-            joined.extend_from_slice(self.as_slice());
+            joined.extend_from_slice(rest);
             *self = Self::Own(joined);
         } else if start >= now {
             self.append(data);
@@ -96,8 +97,8 @@ mod tests {
         assert_eq!(set("body", 0, 4, "other").as_deref(), Some("other"));
         assert_eq!(set("body", 0, usize::MAX, "").as_deref(), Some(""));
         assert_eq!(set("", 0, 0, "x").as_deref(), Some("x"));
+        assert_eq!(set("body", 0, 2, "x").as_deref(), Some("xdy"));
         assert_eq!(set("body", 1, 2, "x"), None);
-        assert_eq!(set("body", 0, 2, "x"), None);
     }
 
     #[test]

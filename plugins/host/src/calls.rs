@@ -58,7 +58,8 @@ pub struct HttpCallResponse {
     pub trailers: Pairs,
 }
 
-/// Why a call has no answer. The guest is told of no headers, no body, no trailers.
+/// Why a call has no answer. The guest is told of a response all the same, as in Envoy: 504 for a timeout, 503 for
+/// what could not be reached or broke off; no headers and no body for an answer that was too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
     /// Not in time.
@@ -102,7 +103,7 @@ impl Drop for HttpReply {
     fn drop(&mut self) {
         if let Some((mailbox, token)) = self.0.take() {
             // Not here: whoever drops it may be inside that very guest.
-            mailbox.post(Event::HttpResponse { token, response: Err(CallFailure::Reset) });
+            mailbox.unanswered(token, Event::HttpResponse { token, response: Err(CallFailure::Reset) });
         }
     }
 }
@@ -131,7 +132,7 @@ pub struct GrpcCall {
 pub struct GrpcEvents(Option<(Arc<Mailbox>, u32)>);
 
 /// gRPC's `UNAVAILABLE`.
-const UNAVAILABLE: i32 = 14;
+pub(crate) const UNAVAILABLE: i32 = 14;
 
 impl GrpcEvents {
     pub(crate) fn new(mailbox: Arc<Mailbox>, token: u32) -> Self {
@@ -176,7 +177,8 @@ impl GrpcEvents {
 impl Drop for GrpcEvents {
     fn drop(&mut self) {
         if let Some((mailbox, token)) = self.0.take() {
-            mailbox.post(Event::GrpcClose { token, status: UNAVAILABLE, message: String::new() });
+            mailbox
+                .unanswered(token, Event::GrpcClose { token, status: UNAVAILABLE, message: String::new() });
         }
     }
 }

@@ -97,6 +97,7 @@ pub struct Chain {
     tenant: Arc<str>,
     bell: Arc<Bell>,
     filters: Vec<Filter>,
+    opened: bool,
 }
 
 /// One link at work.
@@ -104,6 +105,10 @@ struct Filter {
     link: Link,
     stream: Option<StreamContext>,
     shadow: Option<Shadow>,
+    /// Why it has no stream.
+    unopened: Option<StreamError>,
+    /// Whether the request reached it.
+    met: bool,
     /// It failed, and the message goes on without it.
     dead: bool,
     halves: [Half; 2],
@@ -142,14 +147,14 @@ impl Chain {
     #[must_use]
     pub fn new(exchange: SharedExchange, tenant: &str, links: Vec<Link>) -> Self {
         let filters = links.into_iter().map(Filter::new).collect();
-        Self { exchange, tenant: tenant.into(), bell: Arc::default(), filters }
+        Self { exchange, tenant: tenant.into(), bell: Arc::default(), filters, opened: false }
     }
 
     /// Whether a plugin that the message meets looks at its body or trailers. Where none does, they need not be pushed.
     #[must_use]
     pub fn wants_body(&self, direction: Direction) -> bool {
         self.filters.iter().any(|filter| {
-            let met = direction == Direction::Request || filter.stream.is_some() || filter.shadow.is_some();
+            let met = direction == Direction::Request || filter.met;
             let plugin = &filter.link.plugin;
             met && (plugin.has_body_callback(direction) || plugin.has_trailer_callback(direction))
         })
@@ -163,6 +168,9 @@ impl Chain {
     /// # Errors
     /// The message goes no further.
     pub async fn push(&mut self, direction: Direction, item: Item) -> Result<Vec<Item>, Stop> {
+        if !std::mem::replace(&mut self.opened, true) {
+            self.open();
+        }
         if self.bell.was_rung() {
             self.fates()?;
         }
@@ -254,10 +262,10 @@ impl Chain {
     async fn step(&mut self, direction: Direction, position: usize, item: Item) -> Result<Through, Stop> {
         let index = self.index(direction, position);
         if direction == Direction::Request && matches!(item, Item::Headers { .. }) {
-            self.open(index)?;
+            self.meet(index)?;
         }
         let filter = &mut self.filters[index];
-        if let Some(shadow) = &mut filter.shadow {
+        if let Some(shadow) = filter.shadow.as_mut().filter(|_| filter.met) {
             shadow.watch(direction, &item, &filter.link, &self.exchange);
             return Ok(Through::one(item));
         }
@@ -305,20 +313,39 @@ impl Chain {
         }
     }
 
-    /// Opens the filter's stream; a plugin that fails at that has met the request all the same.
-    fn open(&mut self, index: usize) -> Result<(), Stop> {
-        let Self { exchange, tenant, bell, filters } = self;
+    /// Opens all streams, as Envoy does before the first of them sees the request: each has its log phase, whether the
+    /// request came as far or not. A plugin that fails at that has failed when the request reaches it.
+    fn open(&mut self) {
+        for index in 0..self.filters.len() {
+            self.open_one(index);
+        }
+    }
+
+    fn open_one(&mut self, index: usize) {
+        let Self { exchange, tenant, bell, filters, .. } = self;
         let filter = &mut filters[index];
         if filter.link.shadow {
             filter.shadow = Some(Shadow::open(&filter.link, tenant, exchange));
-            return Ok(());
+            return;
         }
         match filter.link.plugin.open_with(tenant, exchange, bell) {
-            Ok(stream) => {
-                filter.stream = Some(stream);
-                Ok(())
-            }
-            Err(error) => filter.judge(&error),
+            Ok(stream) => filter.stream = Some(stream),
+            Err(error) => filter.unopened = Some(error),
+        }
+    }
+
+    /// The request has come to this plugin.
+    fn meet(&mut self, index: usize) -> Result<(), Stop> {
+        let filter = &mut self.filters[index];
+        let lost = filter.stream.is_none() && filter.shadow.is_none() && filter.unopened.is_none();
+        filter.met = true;
+        if lost {
+            self.open_one(index);
+        }
+        let filter = &mut self.filters[index];
+        match filter.unopened.take() {
+            Some(error) => filter.judge(&error),
+            None => Ok(()),
         }
     }
 
@@ -336,6 +363,8 @@ impl Chain {
                     return Err(Stop::Respond(response));
                 }
                 Fate::Closed => return Err(Stop::Closed),
+                // The request has not come to it yet, and may meet another instance.
+                Fate::Lost if !filter.met => filter.stream = None,
                 Fate::Lost => {
                     let plugin = filter.link.plugin.shared_name();
                     filter.judge(&StreamError::InstanceLost { plugin })?;
@@ -348,7 +377,15 @@ impl Chain {
 
 impl Filter {
     fn new(link: Link) -> Self {
-        Self { link, stream: None, shadow: None, dead: false, halves: [Half::default(); 2] }
+        Self {
+            link,
+            stream: None,
+            shadow: None,
+            unopened: None,
+            met: false,
+            dead: false,
+            halves: [Half::default(); 2],
+        }
     }
 
     fn half(&mut self, direction: Direction) -> &mut Half {
@@ -375,7 +412,7 @@ impl Filter {
 
     /// Runs the callback for a part; none where there is nobody to be called.
     fn call(&mut self, direction: Direction, item: &Item) -> Option<Result<Outcome, StreamError>> {
-        let stream = self.stream.as_mut().filter(|_| !self.dead)?;
+        let stream = self.stream.as_mut().filter(|_| self.met && !self.dead)?;
         let began = self.link.observer.as_ref().map(|_| Instant::now());
         let (callback, outcome) = match item {
             Item::Headers { end } => {

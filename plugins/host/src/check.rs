@@ -43,7 +43,7 @@ impl Engine {
     pub fn check(&self, config: PluginConfig, depth: CheckDepth) -> Result<ModuleFacts, LoadError> {
         let plugin = config.name.clone();
         let refuse = |reason| LoadError { plugin, reason: Box::new(reason) };
-        self.check_limits(&config.limits)
+        self.check_limits(&config)
             .and_then(|()| Plugin::check(self.inner(), config, depth))
             .map(|module| facts(&module))
             .map_err(refuse)

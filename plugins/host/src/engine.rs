@@ -1,23 +1,25 @@
 //! The engine: what all plugins of a process share.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig};
 
+use crate::cache::{ModuleCache, WASMTIME_VERSION};
 use crate::capacity::{Capacity, Place};
 use crate::error::{EngineError, LoadError, LoadReason};
 use crate::exchange::Environment;
-use crate::limits::{EngineSettings, Limits, MAX_TABLE_ELEMENTS};
+use crate::limits::{EngineSettings, Limits, MAX_TABLE_ELEMENTS, Meter};
 use crate::module::{CompiledModule, Linkers};
+use crate::modules::{Keep, Modules};
 use crate::plugin::{Plugin, PluginConfig};
 use crate::pool::Pool;
+use crate::quarantine::MAX_QUARANTINE_TRAPS;
 use crate::queues::QueueRegistry;
 use crate::schedule::Schedule;
 use crate::shared_data::SharedDataRegistry;
+use crate::stats::EngineStats;
 use crate::ticker::{Ticker, Ticking};
 
 /// Tables of one instance; most modules have one, those with reference types may have a second.
@@ -40,15 +42,18 @@ pub(crate) struct EngineInner {
     pub(crate) shared_data: SharedDataRegistry,
     pub(crate) queues: QueueRegistry,
     pub(crate) schedule: Arc<Schedule>,
-    modules: Mutex<HashMap<[u8; 32], Weak<CompiledModule>>>,
+    modules: Modules,
     pools: Mutex<Vec<Weak<Pool>>>,
     /// Grows with each use of an instance: the order of "least recently used".
     uses: AtomicU64,
-    ticker: Ticker,
+    evicted: AtomicU64,
+    exhausted: AtomicU64,
+    /// None where fuel is the meter.
+    ticker: Option<Ticker>,
 }
 
 impl Engine {
-    /// Makes the engine and starts its thread.
+    /// Makes the engine and, where CPU time is the meter, starts its thread.
     ///
     /// # Errors
     /// The runtime refused the settings, the address space could not be reserved, or the thread not started.
@@ -57,10 +62,21 @@ impl Engine {
             max_instances: settings.max_instances,
             reason: format!("{error:#}"),
         };
-        let runtime = wasmtime::Engine::new(&runtime_config(&settings)).map_err(refused)?;
+        let config = runtime_config(&settings).map_err(refused)?;
+        let runtime = wasmtime::Engine::new(&config).map_err(refused)?;
         let linkers = Linkers::new(&runtime).map_err(refused)?;
-        let ticked = runtime.clone();
-        let ticker = Ticker::start(settings.epoch_interval, move || ticked.increment_epoch());
+        let ticker = match settings.meter {
+            Meter::Fuel => None,
+            Meter::CpuTime => {
+                let ticked = runtime.clone();
+                let ticker = Ticker::start(settings.epoch_interval, move || ticked.increment_epoch());
+                Some(ticker.map_err(EngineError::Ticker)?)
+            }
+        };
+        let cache = settings
+            .cache_dir
+            .clone()
+            .map(|path| ModuleCache::new(path, settings.cache_bytes, &runtime, Arc::clone(&environment)));
         let inner = EngineInner {
             linkers,
             environment,
@@ -68,38 +84,39 @@ impl Engine {
             shared_data: SharedDataRegistry::new(settings.shared_data_bytes),
             queues: QueueRegistry::default(),
             schedule: Arc::default(),
-            modules: Mutex::default(),
+            modules: Modules::new(cache),
             pools: Mutex::default(),
             uses: AtomicU64::new(0),
-            ticker: ticker.map_err(EngineError::Ticker)?,
+            evicted: AtomicU64::new(0),
+            exhausted: AtomicU64::new(0),
+            ticker,
             runtime,
             settings,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Compiles a plugin's module (or takes it from the cache, keyed by its SHA-256), checks it, and starts and
-    /// configures one instance of it, the canary, which is then thrown away. A plugin that comes back from here
-    /// is one that works with its configuration.
+    /// Compiles a plugin's module (or takes the one that another plugin uses, or the one in the cache on disk), checks
+    /// it, and starts and configures one instance of it, the canary, which is then thrown away. A plugin that comes
+    /// back from here is one that works with its configuration.
     ///
-    /// Takes CPU time in proportion to the module, up to seconds: call it off the request path.
+    /// Takes CPU time in proportion to the module, up to seconds: call it off the request path. One module is compiled
+    /// at a time, on the thread of its caller; others wait for their turn on theirs, for up to a minute.
     ///
     /// # Errors
     /// Everything that is wrong with the plugin is found here and named in the [`LoadError`].
     pub fn load(&self, config: PluginConfig) -> Result<Plugin, LoadError> {
         let plugin = config.name.clone();
         let refuse = |reason| LoadError { plugin, reason: Box::new(reason) };
-        if let Err(reason) = self.check_limits(&config.limits) {
-            return Err(refuse(reason));
-        }
-        Plugin::load(&self.inner, config).map_err(refuse)
+        self.check_limits(&config).and_then(|()| Plugin::load(&self.inner, config)).map_err(refuse)
     }
 
     pub(crate) fn inner(&self) -> &Arc<EngineInner> {
         &self.inner
     }
 
-    pub(crate) fn check_limits(&self, limits: &Limits) -> Result<(), LoadReason> {
+    pub(crate) fn check_limits(&self, config: &PluginConfig) -> Result<(), LoadReason> {
+        let limits: &Limits = &config.limits;
         let most = self.inner.settings.max_memory_bytes;
         if limits.memory_bytes > most {
             let allowed = format!("at most {most} bytes");
@@ -112,6 +129,11 @@ impl Engine {
         if limits.instances_per_tenant == 0 {
             let allowed = "at least 1".to_owned();
             return Err(LoadReason::Limit { name: "instances_per_tenant", actual: 0, allowed });
+        }
+        if config.quarantine_traps > MAX_QUARANTINE_TRAPS {
+            let (actual, allowed) =
+                (config.quarantine_traps as usize, format!("at most {MAX_QUARANTINE_TRAPS}"));
+            return Err(LoadReason::Limit { name: "quarantine_traps", actual, allowed });
         }
         Ok(())
     }
@@ -139,18 +161,40 @@ impl Engine {
     /// Compiled modules alive now. A module goes with its last plugin.
     #[must_use]
     pub fn live_modules(&self) -> usize {
-        let modules = self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        modules.values().filter(|module| module.strong_count() > 0).count()
+        self.inner.modules.live()
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        let EngineInner { capacity, modules, evicted, exhausted, .. } = &*self.inner;
+        let cache = modules.cache_counts();
+        EngineStats {
+            instances: capacity.live(),
+            max_instances: capacity.limit(),
+            instances_evicted: evicted.load(Ordering::Relaxed),
+            exhausted: exhausted.load(Ordering::Relaxed),
+            modules: modules.live(),
+            modules_compiled: modules.compiled(),
+            modules_from_cache: cache.hits,
+            cache_files_rejected: cache.rejected,
+            cache_failures: cache.failures,
+        }
     }
 }
 
 impl EngineInner {
     pub(crate) fn ticking(&self) -> Ticking {
-        self.ticker.ticking()
+        self.ticker.as_ref().map_or_else(Ticking::nobody, Ticker::ticking)
     }
 
     pub(crate) fn next_use(&self) -> u64 {
         self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// By what guests are measured.
+    pub(crate) fn meter(&self) -> Meter {
+        self.settings.meter
     }
 
     /// The module with these bytes, compiled once.
@@ -158,25 +202,13 @@ impl EngineInner {
         &self,
         wasm: &[u8],
         probe: wasmtime::Store<crate::state::HostState>,
+        keep: Keep,
     ) -> Result<Arc<CompiledModule>, LoadReason> {
         let limit = self.settings.max_module_bytes;
         if wasm.len() > limit {
             return Err(LoadReason::TooLarge { actual: wasm.len(), limit });
         }
-        let hash: [u8; 32] = Sha256::digest(wasm).into();
-        if let Some(module) = self.cached(&hash) {
-            return Ok(module);
-        }
-        // Compiled without the lock: two loads of one new module may both compile it, which only costs time.
-        let module = CompiledModule::compile(&self.linkers, wasm, probe)?;
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        modules.retain(|_, module| module.strong_count() > 0);
-        modules.insert(hash, Arc::downgrade(&module));
-        Ok(module)
-    }
-
-    fn cached(&self, hash: &[u8; 32]) -> Option<Arc<CompiledModule>> {
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner).get(hash)?.upgrade()
+        self.modules.get(&self.linkers, wasm, probe, keep)
     }
 
     /// Makes a plugin's instances known to the search for the least recently used one.
@@ -199,15 +231,22 @@ impl EngineInner {
             let oldest =
                 pools.iter().filter_map(|pool| Some((pool.oldest_idle()?, pool))).min_by_key(|(age, _)| *age);
             match oldest {
-                // False means that it was taken meanwhile: look again.
-                Some((age, pool)) => pool.evict(age),
-                None => return Err(self.capacity.limit()),
-            };
+                // Where it was taken meanwhile: look again.
+                Some((age, pool)) => {
+                    if pool.evict(age) {
+                        self.evicted.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                None => {
+                    self.exhausted.fetch_add(1, Ordering::Relaxed);
+                    return Err(self.capacity.limit());
+                }
+            }
         }
     }
 }
 
-fn runtime_config(settings: &EngineSettings) -> Config {
+fn runtime_config(settings: &EngineSettings) -> wasmtime::Result<Config> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(settings.max_instances)
         .total_memories(settings.max_instances)
@@ -220,10 +259,15 @@ fn runtime_config(settings: &EngineSettings) -> Config {
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
-        .epoch_interruption(true)
+        .epoch_interruption(settings.meter == Meter::CpuTime)
+        .consume_fuel(settings.meter == Meter::Fuel)
+        // A module takes one core while it compiles; the others are for requests.
+        .parallel_compilation(false)
+        // What one release compiled, another one does not run: its code generator may have been mended.
+        .module_version(ModuleVersionStrategy::Custom(WASMTIME_VERSION.to_owned()))?
         .max_wasm_stack(settings.max_stack_bytes)
         // No Proxy-Wasm guest has them, and each is more to attack.
         .wasm_memory64(false)
         .wasm_multi_memory(false);
-    config
+    Ok(config)
 }

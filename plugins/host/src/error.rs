@@ -57,6 +57,12 @@ pub enum LoadReason {
     /// Not wasm, invalid wasm, or a feature this host leaves out (several memories, 64-bit memory, threads).
     #[error("not a wasm module this host can run: {0}")]
     Compile(String),
+    /// Others were compiled for so long that this one did not get its turn.
+    #[error("other modules were being compiled for {waited:?}; try again")]
+    Busy {
+        /// How long it waited.
+        waited: Duration,
+    },
     /// None of the markers is exported.
     #[error("no Proxy-Wasm ABI marker is exported; expected one of {}", markers())]
     NoAbiMarker,
@@ -171,6 +177,14 @@ pub enum StreamError {
         /// The limit.
         limit: u32,
     },
+    /// The plugin failed too often for this tenant: nothing was started.
+    #[error("plugin `{plugin}` is in quarantine for tenant {tenant}: it failed too often")]
+    Quarantined {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The tenant.
+        tenant: Arc<str>,
+    },
 }
 
 /// A guest's end: the callback was cut off and its instance thrown away.
@@ -178,6 +192,8 @@ pub enum StreamError {
 pub struct Trap {
     /// The plugin.
     pub plugin: Arc<str>,
+    /// [`PluginConfig::version`](crate::PluginConfig); empty where none was given.
+    pub version: Arc<str>,
     /// Whose instance it was.
     pub tenant: Arc<str>,
     /// The guest function the host had called.
@@ -192,8 +208,12 @@ pub struct Trap {
 
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugin, function, tenant, cause, .. } = self;
-        write!(f, "plugin `{plugin}` (tenant {tenant}) trapped in `{function}`: {cause}")?;
+        let Self { plugin, version, function, tenant, cause, .. } = self;
+        write!(f, "plugin `{plugin}`")?;
+        if !version.is_empty() {
+            write!(f, " {version}")?;
+        }
+        write!(f, " (tenant {tenant}) trapped in `{function}`: {cause}")?;
         match &self.request_id {
             Some(id) => write!(f, " [request {id}]"),
             None => Ok(()),
@@ -213,6 +233,9 @@ pub enum TrapCause {
     /// More CPU time than allowed.
     #[error("CPU budget of {0:?} used up")]
     Cpu(Duration),
+    /// More fuel than allowed.
+    #[error("fuel budget of {0} used up")]
+    Fuel(u64),
     /// Growth past the memory limit.
     #[error("memory limit of {limit} bytes crossed: the guest asked for {asked}")]
     Memory {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::abi::{Action, HeaderMap, LogLevel};
 use crate::calls::{CallRefused, CallSource, GrpcCall, GrpcEvents, GrpcHandle, HttpCall, HttpReply};
+use crate::quarantine::Quarantine;
 
 /// An exchange as the embedder and the host share it for the life of a request. The host locks it for the length of
 /// one host call; the embedder must not hold the lock while it calls a method of a stream or chain.
@@ -157,6 +158,16 @@ pub trait Environment: Send + Sync {
     fn foreign_function(&self, name: &str, arguments: &[u8]) -> Option<Result<Vec<u8>, ForeignError>> {
         let _: (&str, &[u8]) = (name, arguments);
         None
+    }
+
+    /// Told when a plugin is put into quarantine for a tenant; by default it is logged. Called on the thread whose
+    /// callback failed, with that instance locked: it should return at once, and open no stream.
+    fn quarantined(&self, quarantine: &Quarantine) {
+        let Quarantine { plugin, version, tenant, traps, window, cause, .. } = quarantine;
+        tracing::error!(
+            %plugin, %version, %tenant, traps, ?window, %cause,
+            "the plugin is in quarantine for this tenant: it is not started until it is released or replaced"
+        );
     }
 }
 

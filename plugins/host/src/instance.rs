@@ -13,7 +13,7 @@ use crate::callbacks::{Callbacks, OnHeaders, OnMessage};
 use crate::capacity::Place as PoolPlace;
 use crate::error::{StartError, Trap, TrapCause};
 use crate::exchange::{Outcome, SharedExchange};
-use crate::limits::MAX_BACKTRACE_BYTES;
+use crate::limits::{MAX_BACKTRACE_BYTES, Meter};
 use crate::mailbox::Mailbox;
 use crate::module::CompiledModule;
 use crate::scope::{Counters, Scope};
@@ -352,15 +352,37 @@ fn size(bytes: &[u8]) -> u32 {
 }
 
 fn begin(store: &mut Store<HostState>, ticking: &Ticking, call: Call) {
+    match store.data().scope.plugin.meter {
+        Meter::CpuTime => {
+            store.set_epoch_deadline(1);
+            ticking.touch();
+        }
+        Meter::Fuel => {
+            let fuel = fuel_of(store.data(), call.phase);
+            // It fails only in an engine without fuel, and this one has it.
+            if let Err(error) = store.set_fuel(fuel) {
+                tracing::error!(%error, "a plugin runs unmeasured");
+            }
+        }
+    }
     store.data_mut().begin(call);
-    store.set_epoch_deadline(1);
-    ticking.touch();
+}
+
+/// The fuel a callback may burn.
+fn fuel_of(state: &HostState, phase: Phase) -> u64 {
+    let limits = &state.scope.plugin.limits;
+    match phase {
+        Phase::Start | Phase::RootCreate | Phase::VmStart | Phase::Configure => limits.start_fuel,
+        _ => limits.callback_fuel,
+    }
 }
 
 /// The report of a guest's end, with the id of the request whose callback it was.
 fn trap(store: &mut Store<HostState>, function: &'static str, error: &wasmtime::Error) -> Box<Trap> {
     let state = store.data_mut();
+    let fuel = fuel_of(state, state.call.phase);
     let cause = state.call.cause.take().unwrap_or_else(|| match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::OutOfFuel) => TrapCause::Fuel(fuel),
         Some(wasmtime::Trap::StackOverflow) => TrapCause::Stack,
         Some(trap) => TrapCause::Wasm(trap.to_string()),
         None => TrapCause::Wasm(format!("{error:#}")),
@@ -373,13 +395,15 @@ fn trap(store: &mut Store<HostState>, function: &'static str, error: &wasmtime::
         }
         backtrace.truncate(end);
     }
-    Counters::add(&state.scope.plugin.counters.traps);
-    Box::new(Trap {
+    let trap = Trap {
         plugin: Arc::clone(&state.scope.plugin.name),
+        version: Arc::clone(&state.scope.plugin.version),
         tenant: Arc::clone(&state.scope.tenant),
         function,
         request_id: state.with_exchange(|exchange| exchange.request_id().to_owned()),
         cause,
         backtrace,
-    })
+    };
+    state.scope.trapped(&trap);
+    Box::new(trap)
 }

@@ -57,7 +57,16 @@
 //!
 //! [`Limits`] and [`EngineSettings`] name them all. Crossing one cuts the callback off with a [`Trap`], as a wasm
 //! trap does. That ends this instance and the streams on it ([`StreamError::InstanceLost`]) and touches nobody else;
-//! the tenant's next stream gets a fresh instance.
+//! the tenant's next stream gets a fresh instance. Each crossing is counted by [`Budget`] ([`PluginStats`]).
+//!
+//! A plugin that traps or does not start too often for a tenant ([`PluginConfig::quarantine_traps`]) is in quarantine
+//! for that tenant: [`Plugin::open`] answers [`StreamError::Quarantined`] and starts nothing, until the embedder calls
+//! [`Plugin::release`] or loads the plugin anew. [`Environment::quarantined`] is told.
+//!
+//! # Loading
+//!
+//! One module is compiled at a time, on one core. With [`EngineSettings::cache_dir`] it is kept on disk, and a restart
+//! compiles nothing. [`Meter::Fuel`] makes runs end at the same instruction everywhere, for authors' tools.
 //!
 //! # Properties
 //!
@@ -125,6 +134,8 @@
 //!
 mod abi;
 mod body;
+mod budget;
+mod cache;
 mod callbacks;
 mod calls;
 mod capacity;
@@ -137,23 +148,28 @@ mod field;
 mod host;
 mod instance;
 mod limits;
+mod log_budget;
 mod mailbox;
 mod memory;
 mod metrics;
 mod module;
+mod modules;
 mod pairs;
 mod plugin;
 mod pool;
+mod quarantine;
 mod queues;
 mod schedule;
 mod scope;
 mod shared_data;
 mod state;
+mod stats;
 mod stream;
 mod ticker;
 mod trace;
 
 pub use abi::{AbiVersion, Action, Direction, HeaderMap, LogLevel, MetricKind, Status};
+pub use budget::{Budget, BudgetCounts};
 pub use calls::{
     CallFailure, CallRefused, CallSource, GrpcCall, GrpcEvents, GrpcHandle, HttpCall, HttpCallResponse,
     HttpReply, Pairs,
@@ -168,9 +184,11 @@ pub use exchange::{
 };
 pub use limits::{
     EngineSettings, Limits, MAX_METRIC_NAME_BYTES, MAX_PAIRS, MAX_PAIRS_BYTES, MAX_PROPERTY_PATH_BYTES,
-    MAX_PROPERTY_SEGMENTS, MAX_RANDOM_BYTES, MAX_TABLE_ELEMENTS, SHARED_DATA_ENTRY_BYTES,
+    MAX_PROPERTY_SEGMENTS, MAX_RANDOM_BYTES, MAX_TABLE_ELEMENTS, Meter, SHARED_DATA_ENTRY_BYTES,
 };
 pub use metrics::{MetricSample, MetricValue};
-pub use plugin::{FailureMode, Plugin, PluginConfig, PluginStats};
+pub use plugin::{FailureMode, Plugin, PluginConfig};
+pub use quarantine::{MAX_QUARANTINE_TRAPS, Quarantine};
+pub use stats::{EngineStats, PluginStats};
 pub use stream::StreamContext;
 pub use trace::{TraceEvent, Tracer};

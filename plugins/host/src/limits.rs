@@ -1,5 +1,6 @@
 //! Every limit of the host, by name, with its unit and default.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What one plugin may use. A callback that crosses a budget ends in a [`Trap`](crate::Trap), which costs that
@@ -17,6 +18,11 @@ pub struct Limits {
     /// CPU time for each function of an instance's start: instantiation, `_initialize`, `main` or `_start`, the root
     /// context's creation, `proxy_on_vm_start`, `proxy_on_configure`. Default 100 ms.
     pub start_cpu: Duration,
+    /// Fuel of one callback of a stream, in place of `callback_cpu` where the engine's meter is [`Meter::Fuel`].
+    /// Default 1 000 000.
+    pub callback_fuel: u64,
+    /// Fuel for each function of an instance's start, in place of `start_cpu`. Default 100 000 000.
+    pub start_fuel: u64,
     /// Linear memory of one instance, in bytes. Default 16 MiB. Growing past it traps; a module that starts with
     /// more is refused when it is loaded.
     pub memory_bytes: usize,
@@ -26,6 +32,9 @@ pub struct Limits {
     pub instances_per_tenant: usize,
     /// Bytes one callback may log. Default 64 KiB.
     pub log_bytes: usize,
+    /// Lines all instances of one tenant may log together in a second, by the environment's monotonic clock. Default
+    /// 100, and as many at once. What is beyond is dropped and counted, and a line says how many were.
+    pub log_lines_per_second: u32,
     /// Bytes of names and values one callback may write into header maps, and of headers in a local response.
     /// Default 64 KiB.
     pub header_bytes: usize,
@@ -58,10 +67,13 @@ impl Default for Limits {
         Self {
             callback_cpu: Duration::from_millis(1),
             start_cpu: Duration::from_millis(100),
+            callback_fuel: 1_000_000,
+            start_fuel: 100_000_000,
             memory_bytes: 16 * 1024 * 1024,
             table_elements: MAX_TABLE_ELEMENTS,
             instances_per_tenant: 4,
             log_bytes: 64 * 1024,
+            log_lines_per_second: 100,
             header_bytes: 64 * 1024,
             property_bytes: 64 * 1024,
             local_response_bytes: 1024 * 1024,
@@ -75,6 +87,18 @@ impl Default for Limits {
             metrics: 256,
         }
     }
+}
+
+/// By what a guest's work is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Meter {
+    /// The thread's CPU clock: [`Limits::callback_cpu`] and [`Limits::start_cpu`].
+    #[default]
+    CpuTime,
+    /// Instructions: [`Limits::callback_fuel`] and [`Limits::start_fuel`], about one unit for each. The same run ends at
+    /// the same instruction everywhere, and no thread is needed; but it runs slower, and what host calls and bulk
+    /// memory instructions take is not measured. For authors' tools, not against hostile guests.
+    Fuel,
 }
 
 /// What all plugins share. Fixed when the [`Engine`](crate::Engine) is made.
@@ -96,6 +120,14 @@ pub struct EngineSettings {
     pub epoch_interval: Duration,
     /// Size of a module's wasm, in bytes. Default 32 MiB.
     pub max_module_bytes: usize,
+    /// Where compiled modules are kept, so that a restart compiles nothing. Default none. The folder is made, with mode
+    /// 0700, or must belong to this process' user and be writable by nobody else: what lies there is run. A cache that
+    /// cannot be used is logged, and modules are compiled.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes of all files there. Default 512 MiB; those not used for longest go.
+    pub cache_bytes: u64,
+    /// By what guests are measured. Default CPU time.
+    pub meter: Meter,
     /// Shared data of one scope (a `vm_id` of one tenant), keys, values and [`SHARED_DATA_ENTRY_BYTES`] for each
     /// entry, in bytes. Default 1 MiB; what does not fit is refused with `INTERNAL_FAILURE`.
     pub shared_data_bytes: usize,
@@ -109,6 +141,9 @@ impl Default for EngineSettings {
             max_stack_bytes: 512 * 1024,
             epoch_interval: Duration::from_micros(500),
             max_module_bytes: 32 * 1024 * 1024,
+            cache_dir: None,
+            cache_bytes: 512 * 1024 * 1024,
+            meter: Meter::default(),
             shared_data_bytes: 1024 * 1024,
         }
     }

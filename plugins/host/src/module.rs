@@ -38,17 +38,14 @@ impl Linkers {
 }
 
 impl CompiledModule {
-    /// Compiles and checks. Takes a second or so of CPU for a megabyte of wasm.
+    /// Checks a compiled module against this host.
     ///
-    /// `probe` is any store of this engine: wasmtime tells a host function's type only through one.
-    pub(crate) fn compile(
+    /// `probe` is any store of its engine: wasmtime tells a host function's type only through one.
+    pub(crate) fn fit(
         linkers: &Linkers,
-        wasm: &[u8],
+        module: Module,
         mut probe: Store<HostState>,
     ) -> Result<Arc<Self>, LoadReason> {
-        // `from_binary`: the text format is for tests, and never from outside.
-        let module = Module::from_binary(probe.engine(), wasm)
-            .map_err(|error| LoadReason::Compile(format!("{error:#}")))?;
         let abi = abi_of(&module).ok_or(LoadReason::NoAbiMarker)?;
         let linker = linkers.of(abi).ok_or(LoadReason::NoAbiMarker)?;
         check_imports(&mut probe, linker, &module, abi)?;

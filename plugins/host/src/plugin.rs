@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::abi::{AbiVersion, Direction, LogLevel};
+use crate::budget::Budget;
 use crate::check::CheckDepth;
 use crate::engine::EngineInner;
 use crate::error::{LoadReason, StartError, StreamError};
@@ -13,8 +15,11 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{MetricSample, MetricTotals};
 use crate::module::CompiledModule;
+use crate::modules::Keep;
 use crate::pool::{Lease, Pool};
+use crate::quarantine::{Quarantine, QuarantineTable, Rule};
 use crate::scope::{Counters, PluginFacts, Scope, vm_scope};
+use crate::stats::PluginStats;
 use crate::stream::{Bell, StreamContext};
 use crate::trace::Tracer;
 
@@ -66,6 +71,12 @@ pub struct PluginConfig {
     pub log_level: LogLevel,
     /// What it may use.
     pub limits: Limits,
+    /// After this many traps and failed starts for one tenant within [`quarantine_window`](Self::quarantine_window) it
+    /// is not started for that tenant any more ([`StreamError::Quarantined`]), until it is released or replaced.
+    /// Default 10; 0 means never; at most [`MAX_QUARANTINE_TRAPS`](crate::MAX_QUARANTINE_TRAPS).
+    pub quarantine_traps: u32,
+    /// Default 60 s.
+    pub quarantine_window: Duration,
 }
 
 impl PluginConfig {
@@ -87,27 +98,10 @@ impl PluginConfig {
             failure_mode: FailureMode::default(),
             log_level: LogLevel::default(),
             limits: Limits::default(),
+            quarantine_traps: 10,
+            quarantine_window: Duration::from_secs(60),
         }
     }
-}
-
-/// What happened to a plugin since it was loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PluginStats {
-    /// Guest functions called, the canary's included.
-    pub callbacks: u64,
-    /// Those that trapped.
-    pub traps: u64,
-    /// Instances started, the canary included.
-    pub instances_started: u64,
-    /// Idle instances that made room for others.
-    pub instances_evicted: u64,
-    /// Streams that had to share a busy instance because the tenant had all it may have: this grows when
-    /// [`Limits::instances_per_tenant`] is the bottleneck.
-    pub instances_shared: u64,
-    /// Streams refused because no instance could be had at all: this grows when
-    /// [`EngineSettings::max_instances`](crate::EngineSettings) is too small.
-    pub exhausted: u64,
 }
 
 /// A plugin that compiled, fits the host and took its configuration. Cheap to clone.
@@ -130,7 +124,7 @@ struct PluginInner {
 impl Plugin {
     pub(crate) fn load(engine: &Arc<EngineInner>, config: PluginConfig) -> Result<Self, LoadReason> {
         let (failure_mode, stop_iteration) = (config.failure_mode, config.stop_iteration);
-        let (module, facts) = try_out(engine, config, CheckDepth::Configured)?;
+        let (module, facts) = try_out(engine, config, CheckDepth::Configured, Keep::OnDisk)?;
         let pool = Arc::new(Pool::new());
         engine.add_pool(&pool);
         let engine = Arc::clone(engine);
@@ -144,7 +138,7 @@ impl Plugin {
         config: PluginConfig,
         depth: CheckDepth,
     ) -> Result<Arc<CompiledModule>, LoadReason> {
-        try_out(engine, config, depth).map(|(module, _)| module)
+        try_out(engine, config, depth, Keep::No).map(|(module, _)| module)
     }
 
     /// Its name.
@@ -199,11 +193,17 @@ impl Plugin {
         Arc::clone(&self.inner.facts.name)
     }
 
-    /// How often each of its budgets was crossed without ending an instance, by the name of the limit.
+    /// Counts a budget that a stream of this plugin crossed.
+    pub(crate) fn crossed(&self, budget: Budget) {
+        self.inner.facts.crossed(budget);
+    }
+
+    /// The budgets its guests crossed so far, by name, and how often. [`PluginStats`] has the others too.
     #[must_use]
     pub fn budgets_crossed(&self) -> Vec<(&'static str, u64)> {
-        let crossed = self.inner.facts.crossed.lock().unwrap_or_else(PoisonError::into_inner);
-        crossed.iter().map(|(name, count)| (*name, *count)).collect()
+        let counts = self.inner.facts.counters.budgets_crossed.counts();
+        let crossed = counts.iter().filter(|(_, count)| *count > 0);
+        crossed.map(|(budget, count)| (budget.name(), count)).collect()
     }
 
     /// Its counters.
@@ -211,14 +211,33 @@ impl Plugin {
     pub fn stats(&self) -> PluginStats {
         let counters = &self.inner.facts.counters;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (tenants, instances) = self.inner.pool.live();
         PluginStats {
+            instances,
+            tenants,
             callbacks: get(&counters.callbacks),
             traps: get(&counters.traps),
             instances_started: get(&counters.instances_started),
             instances_evicted: get(&counters.instances_evicted),
             instances_shared: get(&counters.instances_shared),
             exhausted: get(&counters.exhausted),
+            quarantined: self.inner.facts.quarantine.count() as u64,
+            refused_in_quarantine: get(&counters.refused_in_quarantine),
+            log_lines_dropped: get(&counters.log_lines_dropped),
+            budgets_crossed: counters.budgets_crossed.counts(),
         }
+    }
+
+    /// The tenants it is in quarantine for, sorted.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Quarantine> {
+        self.inner.facts.quarantine.list()
+    }
+
+    /// Ends the quarantine for a tenant; its next stream starts the plugin again, with no trap counted. Whether there
+    /// was one.
+    pub fn release(&self, tenant: &str) -> bool {
+        self.inner.facts.quarantine.release(tenant)
     }
 
     /// The metrics its guests defined, summed over tenants, sorted by name. At most [`Limits::metrics`] per tenant.
@@ -241,7 +260,7 @@ impl Plugin {
     /// may wait for another stream's callback, at most for the CPU budget.
     ///
     /// # Errors
-    /// No instance could be had, or the guest trapped.
+    /// No instance could be had, the plugin is in quarantine for that tenant, or the guest trapped.
     pub fn open(&self, tenant: &str, exchange: SharedExchange) -> Result<StreamContext, StreamError> {
         self.open_with(tenant, &exchange, &Arc::default())
     }
@@ -275,12 +294,16 @@ impl Plugin {
 
     fn lease(&self, tenant: &str) -> Result<Lease, StreamError> {
         let PluginInner { engine, facts, pool, .. } = &*self.inner;
+        if facts.quarantine.holds(tenant) {
+            Counters::add(&facts.counters.refused_in_quarantine);
+            return Err(StreamError::Quarantined { plugin: Arc::clone(&facts.name), tenant: tenant.into() });
+        }
         let most = facts.limits.instances_per_tenant;
         let new_scope = |tenant: &Arc<str>| {
             let shared_data = engine.shared_data.scope(&facts.vm_id, tenant);
             let (plugin, tenant) = (Arc::clone(facts), Arc::clone(tenant));
-            let queues = engine.queues.of(&tenant);
-            Arc::new(Scope::new(plugin, tenant, shared_data, queues, true))
+            let queues = engine.queues.of(&tenant, &facts.owner);
+            Arc::new(Scope::new(plugin, tenant, shared_data, queues, false))
         };
         let lease = pool.lease(tenant, most, new_scope, |scope| self.start(scope))?;
         lease.used(engine.next_use());
@@ -300,9 +323,12 @@ impl Plugin {
         Counters::add(&facts.counters.instances_started);
         let started = Instance::start(module, place, store, ticking);
         let configured = started.and_then(|mut instance| instance.configure().map(|()| instance));
-        configured.map_err(|reason| match reason {
-            StartError::Trap(trap) => StreamError::Trap(trap),
-            reason => StreamError::Start { plugin: plugin(), reason },
+        configured.map_err(|reason| {
+            scope.did_not_start(&reason);
+            match reason {
+                StartError::Trap(trap) => StreamError::Trap(trap),
+                reason => StreamError::Start { plugin: plugin(), reason },
+            }
         })
     }
 }
@@ -310,7 +336,7 @@ impl Plugin {
 /// The canary shares nothing: what it counts and stores is gone with it.
 fn canary_scope(engine: &EngineInner, facts: &Arc<PluginFacts>) -> Arc<Scope> {
     let shared_data = Arc::new(engine.shared_data.private());
-    Arc::new(Scope::new(Arc::clone(facts), CANARY_TENANT.into(), shared_data, Arc::default(), false))
+    Arc::new(Scope::new(Arc::clone(facts), CANARY_TENANT.into(), shared_data, Arc::default(), true))
 }
 
 /// Compiles a plugin's module and starts a canary of it, as far as `depth`.
@@ -318,16 +344,26 @@ fn try_out(
     engine: &Arc<EngineInner>,
     config: PluginConfig,
     depth: CheckDepth,
+    keep: Keep,
 ) -> Result<(Arc<CompiledModule>, Arc<PluginFacts>), LoadReason> {
+    let (name, version): (Arc<str>, Arc<str>) = (config.name.into(), config.version.into());
+    let quarantine = QuarantineTable::new(Rule {
+        plugin: Arc::clone(&name),
+        version: Arc::clone(&version),
+        traps: config.quarantine_traps,
+        window: config.quarantine_window,
+    });
     let facts = Arc::new(PluginFacts {
-        name: config.name.into(),
+        name,
+        version,
+        quarantine,
         root_id: config.root_id,
         vm_id: vm_scope(&config.owner, &config.vm_id),
         guest_vm_id: config.vm_id,
         owner: config.owner,
         upstreams: config.upstreams,
         tracer: config.tracer,
-        crossed: Mutex::default(),
+        meter: engine.meter(),
         vm_configuration: config.vm_configuration,
         configuration: config.configuration,
         log_level: config.log_level,
@@ -338,7 +374,7 @@ fn try_out(
     });
     let scope = canary_scope(engine, &facts);
     let probe = instance::store(&engine.runtime, Arc::clone(&scope), nobody(), &engine.ticking());
-    let module = engine.module(&config.wasm, probe)?;
+    let module = engine.module(&config.wasm, probe, keep)?;
     start_canary(engine, &module, scope, depth).map_err(LoadReason::Canary)?;
     Ok((module, facts))
 }
@@ -368,6 +404,7 @@ fn nobody() -> Arc<Mailbox> {
 
 impl Drop for PluginInner {
     fn drop(&mut self) {
+        self.facts.quarantine.close();
         self.pool.close();
     }
 }

@@ -114,6 +114,13 @@ impl Pool {
         }
     }
 
+    /// Tenants with instances, and their instances.
+    pub(crate) fn live(&self) -> (u64, u64) {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        let live = tenants.map.values().map(|tenant| lock(&tenant.list).live());
+        live.filter(|instances| *instances > 0).fold((0, 0), |(tenants, sum), more| (tenants + 1, sum + more))
+    }
+
     /// When the idle instance that was longest unused was used.
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +168,10 @@ impl Tenants {
 }
 
 impl List {
+    fn live(&self) -> u64 {
+        self.cells.iter().filter(|cell| !cell.lost.load(Ordering::Acquire)).count() as u64
+    }
+
     fn idle(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter().map(AsRef::as_ref).filter(|cell| cell.streams.load(Ordering::Acquire) == 0)
     }
@@ -279,9 +290,9 @@ impl Cell {
         }
     }
 
-    /// Whether nothing is left of the instance.
+    /// Whether nothing is left of the instance. One whose callback runs now is there.
     pub(crate) fn is_over(&self) -> bool {
-        self.instance().is_none()
+        self.instance.try_lock().is_ok_and(|instance| instance.is_none())
     }
 
     /// Tells the instance of an event; a trap ends it.

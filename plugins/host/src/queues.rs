@@ -10,10 +10,12 @@ use crate::mailbox::{Event, Mailbox};
 const MAX_QUEUES: usize = 256;
 /// Longest queue name, in bytes.
 pub(crate) const MAX_QUEUE_NAME_BYTES: usize = 256;
+/// What all queues of a tenant may hold together, as a multiple of what one may.
+const FULL_QUEUES: usize = 16;
 /// What a message costs besides its bytes.
 const MESSAGE_BYTES: usize = 64;
 
-/// The queues of one tenant, over all plugins. Kept as long as an instance of that tenant lives.
+/// The queues of one tenant and owner, over all of its plugins. Kept as long as an instance of these lives.
 #[derive(Default)]
 pub(crate) struct Queues(Mutex<Table>);
 
@@ -22,6 +24,8 @@ struct Table {
     names: HashMap<(String, Vec<u8>), u32>,
     /// By token, which counts from 1.
     queues: Vec<Queue>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 struct Queue {
@@ -72,14 +76,16 @@ impl Queues {
         most_bytes: usize,
     ) -> Result<(), Status> {
         let mut table = self.table();
+        let cost = message.len() + MESSAGE_BYTES;
+        let room = table.bytes + cost <= most_bytes.saturating_mul(FULL_QUEUES);
         let queue = table.queue(token)?;
-        let bytes = queue.bytes + message.len() + MESSAGE_BYTES;
-        if queue.messages.len() >= most || bytes > most_bytes {
+        if queue.messages.len() >= most || queue.bytes + cost > most_bytes || !room {
             return Err(Status::InternalFailure);
         }
-        queue.bytes = bytes;
+        queue.bytes += cost;
         queue.messages.push_back(message.to_vec());
         let reader = queue.reader.upgrade();
+        table.bytes += cost;
         drop(table);
         if let Some(reader) = reader {
             reader.post(Event::QueueReady { token });
@@ -92,7 +98,9 @@ impl Queues {
         let mut table = self.table();
         let queue = table.queue(token)?;
         let message = queue.messages.pop_front().ok_or(Status::Empty)?;
-        queue.bytes -= message.len() + MESSAGE_BYTES;
+        let cost = message.len() + MESSAGE_BYTES;
+        queue.bytes -= cost;
+        table.bytes -= cost;
         Ok(message)
     }
 }
@@ -104,22 +112,26 @@ impl Table {
     }
 }
 
+/// A tenant and an owner of plugins. Tokens are guessable: those of one owner mean nothing to another's plugins.
+type QueuesKey = (Arc<str>, String);
+
 /// Finds a tenant's queues, for all plugins of an engine.
 #[derive(Default)]
 pub(crate) struct QueueRegistry {
-    tenants: Mutex<HashMap<Arc<str>, Weak<Queues>>>,
+    tenants: Mutex<HashMap<QueuesKey, Weak<Queues>>>,
 }
 
 impl QueueRegistry {
-    pub(crate) fn of(&self, tenant: &Arc<str>) -> Arc<Queues> {
+    pub(crate) fn of(&self, tenant: &Arc<str>, owner: &str) -> Arc<Queues> {
+        let key = (Arc::clone(tenant), owner.to_owned());
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queues) = tenants.get(tenant).and_then(Weak::upgrade) {
+        if let Some(queues) = tenants.get(&key).and_then(Weak::upgrade) {
             return queues;
         }
         // A new tenant is rare; sweeping the dead ones here keeps the map as small as what is alive.
         tenants.retain(|_, queues| queues.strong_count() > 0);
         let queues = Arc::new(Queues::default());
-        tenants.insert(Arc::clone(tenant), Arc::downgrade(&queues));
+        tenants.insert(key, Arc::downgrade(&queues));
         queues
     }
 }
@@ -160,15 +172,30 @@ mod tests {
     }
 
     #[test]
+    fn all_queues_together_are_bounded() {
+        let queues = Queues::default();
+        let mailbox = Mailbox::new(Arc::new(Schedule::default()));
+        let mut full = 0;
+        for number in 0..40_u8 {
+            let token = queues.register("vm", &[number], &mailbox).unwrap();
+            full += usize::from(queues.enqueue(token, &[0; 936], 10, 1000).is_ok());
+        }
+        assert_eq!(full, FULL_QUEUES, "of 1000 bytes each");
+        assert_eq!(queues.dequeue(1).map(|message| message.len()), Ok(936));
+        assert_eq!(queues.enqueue(40, &[0; 936], 10, 1000), Ok(()), "bytes are given back");
+    }
+
+    #[test]
     fn queues_live_as_long_as_somebody_holds_them() {
         let registry = QueueRegistry::default();
         let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
-        let first = registry.of(&one);
-        assert!(Arc::ptr_eq(&first, &registry.of(&one)));
-        assert!(!Arc::ptr_eq(&first, &registry.of(&two)));
+        let first = registry.of(&one, "owner");
+        assert!(Arc::ptr_eq(&first, &registry.of(&one, "owner")));
+        assert!(!Arc::ptr_eq(&first, &registry.of(&two, "owner")));
+        assert!(!Arc::ptr_eq(&first, &registry.of(&one, "another")));
         let mailbox = Mailbox::new(Arc::new(Schedule::default()));
         first.register("vm", b"q", &mailbox).unwrap();
         drop(first);
-        assert_eq!(registry.of(&one).resolve("vm", b"q"), Err(Status::NotFound));
+        assert_eq!(registry.of(&one, "owner").resolve("vm", b"q"), Err(Status::NotFound));
     }
 }

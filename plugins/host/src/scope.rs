@@ -1,13 +1,16 @@
 //! What instances of one plugin for one tenant have in common, and what ties them to their plugin.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::abi::LogLevel;
-use crate::exchange::Environment;
-use crate::limits::Limits;
+use crate::budget::{Budget, BudgetCounters};
+use crate::error::{StartError, Trap};
+use crate::exchange::{Environment, LogRecord};
+use crate::limits::{Limits, Meter};
+use crate::log_budget::{Line, LogBudget};
 use crate::metrics::{MetricTable, MetricTotals};
+use crate::quarantine::QuarantineTable;
 use crate::queues::Queues;
 use crate::shared_data::SharedData;
 use crate::trace::Tracer;
@@ -15,6 +18,7 @@ use crate::trace::Tracer;
 /// A plugin's fixed facts, as its guests and its reports need them.
 pub(crate) struct PluginFacts {
     pub(crate) name: Arc<str>,
+    pub(crate) version: Arc<str>,
     pub(crate) root_id: String,
     /// What keeps shared data and queues of one owner's plugins apart from another's.
     pub(crate) owner: String,
@@ -29,10 +33,10 @@ pub(crate) struct PluginFacts {
     pub(crate) configuration: Vec<u8>,
     pub(crate) log_level: LogLevel,
     pub(crate) limits: Limits,
+    pub(crate) meter: Meter,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) counters: Counters,
-    /// How often each budget was crossed, by its name in [`Limits`].
-    pub(crate) crossed: Mutex<BTreeMap<&'static str, u64>>,
+    pub(crate) quarantine: QuarantineTable,
     /// Metrics of tenants whose instances are all gone.
     pub(crate) retired_metrics: Mutex<MetricTotals>,
 }
@@ -43,10 +47,9 @@ impl PluginFacts {
         vm_scope(&self.owner, vm_id)
     }
 
-    /// Counts that a budget which does not trap was crossed.
-    pub(crate) fn crossed(&self, budget: &'static str) {
-        let mut crossed = self.crossed.lock().unwrap_or_else(PoisonError::into_inner);
-        *crossed.entry(budget).or_default() += 1;
+    /// Counts that a budget was crossed.
+    pub(crate) fn crossed(&self, budget: Budget) {
+        self.counters.budgets_crossed.crossed(budget);
     }
 }
 
@@ -64,6 +67,9 @@ pub(crate) struct Counters {
     pub(crate) instances_evicted: AtomicU64,
     pub(crate) instances_shared: AtomicU64,
     pub(crate) exhausted: AtomicU64,
+    pub(crate) refused_in_quarantine: AtomicU64,
+    pub(crate) log_lines_dropped: AtomicU64,
+    pub(crate) budgets_crossed: BudgetCounters,
 }
 
 impl Counters {
@@ -81,8 +87,9 @@ pub(crate) struct Scope {
     /// Calls out under way.
     pub(crate) calls: AtomicUsize,
     pub(crate) metrics: Mutex<MetricTable>,
-    /// Whether what was counted here stays counted when it is gone; not for a canary.
-    pub(crate) keeps_metrics: bool,
+    pub(crate) log_budget: LogBudget,
+    /// What a canary counted is gone with it, and its failures are told to whoever loads the plugin.
+    pub(crate) canary: bool,
 }
 
 impl Scope {
@@ -91,16 +98,78 @@ impl Scope {
         tenant: Arc<str>,
         shared_data: Arc<SharedData>,
         queues: Arc<Queues>,
-        keeps_metrics: bool,
+        canary: bool,
     ) -> Self {
-        let (calls, metrics) = (AtomicUsize::new(0), Mutex::default());
-        Self { plugin, tenant, shared_data, queues, calls, metrics, keeps_metrics }
+        let (calls, metrics, log_budget) = (AtomicUsize::new(0), Mutex::default(), LogBudget::default());
+        Self { plugin, tenant, shared_data, queues, calls, metrics, log_budget, canary }
+    }
+
+    /// Counts the end of a guest.
+    pub(crate) fn trapped(&self, trap: &Trap) {
+        Counters::add(&self.plugin.counters.traps);
+        if let Some(budget) = Budget::of(&trap.cause) {
+            self.plugin.crossed(budget);
+        }
+        self.failed(|| format!("`{}` trapped: {}", trap.function, trap.cause));
+    }
+
+    /// Counts an instance that did not come up. What trapped was counted, and that there was no room is no fault of
+    /// the plugin's.
+    pub(crate) fn did_not_start(&self, reason: &StartError) {
+        match reason {
+            StartError::Refused { .. } => self.failed(|| reason.to_string()),
+            StartError::Trap(_) | StartError::Instantiate(_) | StartError::Exhausted { .. } => {}
+        }
+    }
+
+    fn failed(&self, cause: impl FnOnce() -> String) {
+        if self.canary {
+            return;
+        }
+        let PluginFacts { environment, quarantine, .. } = &*self.plugin;
+        if let Some(quarantine) = quarantine.failed(&self.tenant, environment.monotonic_nanoseconds(), cause)
+        {
+            environment.quarantined(&quarantine);
+        }
+    }
+
+    /// Logs a line of the guest's, if the budget of lines allows it.
+    pub(crate) fn log(&self, level: LogLevel, request_id: Option<&str>, message: &[u8]) {
+        let now = self.plugin.environment.monotonic_nanoseconds();
+        match self.log_budget.take(self.plugin.limits.log_lines_per_second, now) {
+            Line::Passes => {}
+            Line::PassesAfter(dropped) => self.report_dropped(dropped),
+            Line::Dropped { first } => {
+                Counters::add(&self.plugin.counters.log_lines_dropped);
+                if first {
+                    self.plugin.crossed(Budget::LogLines);
+                }
+                return;
+            }
+        }
+        self.emit(level, request_id, message);
+    }
+
+    fn report_dropped(&self, lines: u64) {
+        let most = self.plugin.limits.log_lines_per_second;
+        let message = format!("{lines} log lines were dropped: the plugin may log {most} a second");
+        self.emit(LogLevel::Warn, None, message.as_bytes());
+    }
+
+    fn emit(&self, level: LogLevel, request_id: Option<&str>, message: &[u8]) {
+        let PluginFacts { name, root_id, environment, .. } = &*self.plugin;
+        let tenant = &self.tenant;
+        environment.log(&LogRecord { level, plugin: name, root_id, tenant, request_id, message });
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        if !self.keeps_metrics {
+        match self.log_budget.unreported() {
+            0 => {}
+            dropped => self.report_dropped(dropped),
+        }
+        if self.canary {
             return;
         }
         let table = self.metrics.get_mut().unwrap_or_else(PoisonError::into_inner);

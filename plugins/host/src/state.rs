@@ -13,6 +13,7 @@ use crate::error::TrapCause;
 use crate::exchange::{Exchange, LocalResponse};
 use crate::mailbox::Mailbox;
 use crate::pairs::Encoder;
+use crate::schedule::TickKey;
 use crate::scope::{InFlight, Scope};
 use crate::stream::StreamState;
 
@@ -124,7 +125,7 @@ impl Call {
 
 /// A byte budget of one callback.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Budget {
+pub(crate) enum ByteBudget {
     Log,
     Header,
     Property,
@@ -164,6 +165,8 @@ pub(crate) struct GrpcUnderWay {
 pub(crate) struct Root {
     /// None where ticks are off.
     pub(crate) tick: Option<Duration>,
+    /// The next one, as it is planned.
+    pub(crate) next_tick: Option<TickKey>,
     /// Counts the periods that were set: a tick of an older one is void.
     pub(crate) tick_generation: u64,
     pub(crate) last_token: u32,
@@ -237,12 +240,12 @@ impl HostState {
     }
 
     /// Takes `bytes` off a budget of this callback.
-    pub(crate) fn charge(&mut self, budget: Budget, bytes: usize) -> Answer {
+    pub(crate) fn charge(&mut self, budget: ByteBudget, bytes: usize) -> Answer {
         let limits = &self.scope.plugin.limits;
         let (used, limit, name) = match budget {
-            Budget::Log => (&mut self.call.log_bytes, limits.log_bytes, "log_bytes"),
-            Budget::Header => (&mut self.call.header_bytes, limits.header_bytes, "header_bytes"),
-            Budget::Property => (&mut self.call.property_bytes, limits.property_bytes, "property_bytes"),
+            ByteBudget::Log => (&mut self.call.log_bytes, limits.log_bytes, "log_bytes"),
+            ByteBudget::Header => (&mut self.call.header_bytes, limits.header_bytes, "header_bytes"),
+            ByteBudget::Property => (&mut self.call.property_bytes, limits.property_bytes, "property_bytes"),
         };
         *used = used.saturating_add(bytes);
         if *used > limit { Err(TrapCause::Bytes { name, limit }.into()) } else { Ok(()) }
@@ -311,9 +314,12 @@ pub(crate) fn with_exchange<R>(
 }
 
 impl Drop for HostState {
-    /// Whoever waits on a stream of this instance waits no longer.
+    /// Whoever waits on a stream of this instance waits no longer, and nothing is planned for it.
     fn drop(&mut self) {
         self.mailbox.close();
+        if let Some(tick) = self.root.next_tick {
+            self.mailbox.schedule().forget(tick);
+        }
         for stream in self.streams.values() {
             stream.lose();
         }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::abi::{Action, Direction, HeaderMap};
 use crate::body::Body;
+use crate::budget::Budget;
 use crate::error::StreamError;
 use crate::exchange::{Exchange, LocalResponse, Outcome, SharedExchange};
 use crate::plugin::Plugin;
@@ -108,6 +109,9 @@ pub(crate) struct StreamState {
     bell: Arc<Bell>,
 }
 
+/// `proxy_action_t`: `PAUSE`.
+const PAUSE: u32 = 1;
+
 /// What a callback is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -191,8 +195,8 @@ impl StreamState {
         let closed = inner.closed;
         let ended = local_response.is_some() || closed;
         let leg = inner.leg(direction);
-        // Anything but 0 holds, numbers that are no action included.
-        if (raw == 0 || leg.resumed) && !ended {
+        // Numbers that are no action go on, as in Envoy.
+        if (raw != PAUSE || leg.resumed) && !ended {
             leg.release();
             return Outcome { action: Action::Continue, local_response, closed, body: leg.body.take() };
         }
@@ -264,7 +268,7 @@ impl StreamContext {
         let leg = inner.leg(direction);
         // What is only passed through needs no room.
         if leg.held && leg.body.len() + bytes.len() > limit {
-            return Err(StreamError::BodyTooLarge { plugin: self.plugin.shared_name(), limit });
+            return Err(self.body_too_large(limit));
         }
         leg.body.push(bytes);
         drop(inner);
@@ -276,9 +280,14 @@ impl StreamContext {
         let outcome = self.lease.with(|instance| instance.on_body(&self.state, direction, end_of_stream))?;
         let held = self.state.lock().leg(direction).body.len();
         if outcome.action == Action::Pause && held > limit {
-            return Err(StreamError::BodyTooLarge { plugin: self.plugin.shared_name(), limit });
+            return Err(self.body_too_large(limit));
         }
         Ok(outcome)
+    }
+
+    fn body_too_large(&self, limit: usize) -> StreamError {
+        self.plugin.crossed(Budget::BodyBytes);
+        StreamError::BodyTooLarge { plugin: self.plugin.shared_name(), limit }
     }
 
     /// Runs `proxy_on_request_trailers` or `proxy_on_response_trailers`. What was held of the body is in

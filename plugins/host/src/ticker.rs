@@ -61,6 +61,12 @@ impl Drop for Ticker {
 }
 
 impl Ticking {
+    /// For callbacks that no thread wakes: it seems awake for ever.
+    pub(crate) fn nobody() -> Self {
+        let (active, parked, stop) = (AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { active, parked, stop }), thread: thread::current() }
+    }
+
     /// Called when a callback begins and at each of its epoch wakes. Two loads where the ticker is awake.
     pub(crate) fn touch(&self) {
         if !self.shared.active.load(Ordering::Relaxed) {

@@ -7,16 +7,17 @@
 //! ```
 //!
 //! - A request whose `header` has one of `deny_values` (letter case ignored), or whose path lies under one of
-//!   `deny_path_prefixes` (on segment boundaries), is answered 403 `POLICY_DENIED`.
+//!   `deny_path_prefixes` (on segment boundaries, however it is spelled), is answered 403 `POLICY_DENIED`.
 //! - Any other request gets `x-policy: <tenant>;region=<value>` in place of what the client sent under that name;
-//!   the tenant is the property `coditect.tenant`, `public` where there is none, the region `none` where there is none.
+//!   the tenant is the property `coditect.tenant_id`, `public` where there is none, the region `none` where there is none.
 //! - Every response gets `x-policy-plugin: tenant-policy`.
 
 use std::rc::Rc;
 
+use policy_kit::{Refusal, configuration, path, request_header, request_path, tenant};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -42,44 +43,22 @@ impl Default for Policy {
 }
 
 /// Why a request is refused.
-enum Refusal<'a> {
+#[derive(Debug, PartialEq, Eq)]
+enum Reason<'a> {
     Value(&'a str),
     Path(&'a str),
 }
 
 impl Policy {
-    fn judge<'a>(&'a self, region: Option<&'a str>, path: &str) -> Option<Refusal<'a>> {
+    fn judge<'a>(&'a self, region: Option<&'a str>, path: &str) -> Option<Reason<'a>> {
         if let Some(region) = region
             && self.deny_values.iter().any(|denied| denied.eq_ignore_ascii_case(region))
         {
-            return Some(Refusal::Value(region));
+            return Some(Reason::Value(region));
         }
-        let prefix = self.deny_path_prefixes.iter().find(|prefix| is_under(path, prefix))?;
-        Some(Refusal::Path(prefix))
+        let prefix = self.deny_path_prefixes.iter().find(|prefix| path::is_under(path, prefix))?;
+        Some(Reason::Path(prefix))
     }
-}
-
-/// Whether `path` is `prefix` or lies below it. The query does not count.
-fn is_under(path: &str, prefix: &str) -> bool {
-    let path = path.split('?').next().unwrap_or_default();
-    match path.strip_prefix(prefix) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'),
-        None => false,
-    }
-}
-
-/// The body of a refusal, in the form of all the product's errors.
-#[derive(Serialize)]
-struct Envelope {
-    success: bool,
-    data: Option<()>,
-    error: ErrorBody,
-}
-
-#[derive(Serialize)]
-struct ErrorBody {
-    code: &'static str,
-    message: &'static str,
 }
 
 #[derive(Default)]
@@ -91,18 +70,13 @@ impl Context for PolicyRoot {}
 
 impl RootContext for PolicyRoot {
     fn on_configure(&mut self, _size: usize) -> bool {
-        // No configuration at all is the policy that denies nothing.
-        let bytes = self.get_plugin_configuration().unwrap_or_else(|| b"{}".to_vec());
-        match serde_json::from_slice(&bytes) {
-            Ok(policy) => {
-                self.policy = Rc::new(policy);
-                true
-            }
-            Err(error) => {
-                log::error!("tenant-policy: the configuration is no policy: {error}");
-                false
-            }
+        let Some(policy) = configuration::<Policy>(self, "tenant-policy") else { return false };
+        if let Err(error) = path::check_prefixes(&policy.deny_path_prefixes) {
+            log::error!("tenant-policy: the configuration is refused: {error}");
+            return false;
         }
+        self.policy = Rc::new(policy);
+        true
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
@@ -119,25 +93,16 @@ struct PolicyRequest {
 }
 
 impl PolicyRequest {
-    /// The tenant id the edge verified, not what any client says.
-    fn tenant(&self) -> String {
-        let tenant = self.get_property(vec!["coditect", "tenant"]);
-        tenant.and_then(|tenant| String::from_utf8(tenant).ok()).unwrap_or_else(|| "public".to_owned())
-    }
-
-    fn refuse(&self, tenant: &str, refusal: &Refusal<'_>) {
-        let message = match refusal {
-            Refusal::Value(_) => "this tenant's policy does not allow requests from there",
-            Refusal::Path(_) => "this tenant's policy does not allow that path",
+    fn refuse(&self, tenant: &str, reason: &Reason<'_>) {
+        let message = match reason {
+            Reason::Value(_) => "this tenant's policy does not allow requests from there",
+            Reason::Path(_) => "this tenant's policy does not allow that path",
         };
-        match refusal {
-            Refusal::Value(value) => log::info!("refused for {tenant}: value {value:?}"),
-            Refusal::Path(prefix) => log::info!("refused for {tenant}: path under {prefix:?}"),
+        match reason {
+            Reason::Value(value) => log::info!("refused for {tenant}: value {value:?}"),
+            Reason::Path(prefix) => log::info!("refused for {tenant}: path under {prefix:?}"),
         }
-        let error = ErrorBody { code: "POLICY_DENIED", message };
-        let body = serde_json::to_vec(&Envelope { success: false, data: None, error }).unwrap_or_default();
-        let headers = vec![("content-type", "application/json"), ("cache-control", "no-store")];
-        self.send_http_response(403, headers, Some(&body));
+        Refusal::new(403, "POLICY_DENIED", message).send(self, &[]);
     }
 }
 
@@ -145,12 +110,10 @@ impl Context for PolicyRequest {}
 
 impl HttpContext for PolicyRequest {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let region = self.get_http_request_header_bytes(&self.policy.header);
-        let region = region.map(|region| String::from_utf8_lossy(&region).into_owned());
-        let path = self.get_http_request_header(":path").unwrap_or_default();
-        let tenant = self.tenant();
-        if let Some(refusal) = self.policy.judge(region.as_deref(), &path) {
-            self.refuse(&tenant, &refusal);
+        let region = request_header(self, &self.policy.header);
+        let tenant = tenant(self);
+        if let Some(reason) = self.policy.judge(region.as_deref(), &request_path(self)) {
+            self.refuse(&tenant, &reason);
             return Action::Pause;
         }
         let region = region.as_deref().filter(|region| is_plain(region)).unwrap_or("none");
@@ -169,4 +132,30 @@ fn is_plain(region: &str) -> bool {
     !region.is_empty()
         && region.len() <= 64
         && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_paths_are_denied() {
+        let policy = Policy {
+            deny_values: vec!["embargoed".to_owned()],
+            deny_path_prefixes: vec!["/theia/admin".to_owned()],
+            ..Policy::default()
+        };
+        assert_eq!(policy.judge(Some("Embargoed"), "/"), Some(Reason::Value("Embargoed")));
+        assert_eq!(policy.judge(None, "/theia/admin/x"), Some(Reason::Path("/theia/admin")));
+        assert_eq!(policy.judge(Some("eu"), "/theia/administrators"), None);
+    }
+
+    #[test]
+    fn a_region_cannot_smuggle_separators() {
+        assert!(is_plain("eu-west-1"));
+        for region in ["", "a;b", "a b", "a,b", "\u{e4}"] {
+            assert!(!is_plain(region), "{region}");
+        }
+        assert!(!is_plain(&"a".repeat(65)));
+    }
 }

@@ -7,9 +7,11 @@ use wasmtime::Linker;
 
 use super::{Allowed, export, headers};
 use crate::abi::{HeaderMap, Status};
-use crate::calls::{CallRefused, HttpCall, HttpReply, Pairs};
+use crate::budget::Budget;
+use crate::calls::{CallFailure, CallRefused, HttpCall, HttpReply, Pairs};
+use crate::mailbox::Event;
 use crate::scope::InFlight;
-use crate::state::{Answer, Budget, Caller, HostState};
+use crate::state::{Answer, ByteBudget, Caller, HostState};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -46,9 +48,10 @@ fn http_call(
     let upstream = allowed_upstream(state, upstream)?;
     let most = state.scope.plugin.limits.call_body_bytes;
     if body.len() > most {
+        state.scope.plugin.crossed(Budget::CallBodyBytes);
         return Err(Status::BadArgument.into());
     }
-    state.charge(Budget::Header, pairs.len() + trailers.len())?;
+    state.charge(ByteBudget::Header, pairs.len() + trailers.len())?;
     let is_name = |name: &[u8]| field::is_map_name(HeaderMap::Request, name);
     let pairs = owned(headers::checked_pairs(pairs, &mut state.names, is_name)?);
     for wanted in [&b":method"[..], b":path", b":authority"] {
@@ -70,9 +73,14 @@ fn http_call(
     let reply = HttpReply::new(Arc::clone(&state.mailbox), token);
     state.root.http.insert(token, in_flight);
     let environment = Arc::clone(&state.scope.plugin.environment);
-    if let Err(refused) = environment.http_call(&state.source(), call, reply) {
+    let source = state.source();
+    let (begun, dropped) = state.mailbox.beginning(token, || environment.http_call(&source, call, reply));
+    if let Err(refused) = begun {
         state.root.http.remove(&token);
         return Err(refusal(refused).into());
+    }
+    if dropped {
+        state.mailbox.post(Event::HttpResponse { token, response: Err(CallFailure::Reset) });
     }
     memory::give(caller, return_token, token.to_le_bytes())
 }
@@ -83,19 +91,20 @@ pub(super) fn allowed_upstream(state: &HostState, name: &[u8]) -> Answer<String>
     allowed.cloned().ok_or(Status::BadArgument.into())
 }
 
-/// Counts a call against its stream's limit and its tenant's.
+/// Counts a call against its stream's limit and its tenant's. A stream's callback that makes the root context the
+/// effective one calls for its own stream all the same.
 pub(super) fn begin(state: &HostState) -> Answer<InFlight> {
     let limits = &state.scope.plugin.limits;
-    if let Some(stream) = &state.call.stream {
+    if let Some(stream) = state.call.stream.as_ref().or_else(|| state.streams.get(&state.call.context)) {
         let mut inner = stream.lock();
         if inner.calls >= limits.calls_per_stream {
-            state.scope.plugin.crossed("calls_per_stream");
+            state.scope.plugin.crossed(Budget::CallsPerStream);
             return Err(Status::InternalFailure.into());
         }
         inner.calls += 1;
     }
     InFlight::begin(&state.scope, limits.calls_in_flight).ok_or_else(|| {
-        state.scope.plugin.crossed("calls_in_flight");
+        state.scope.plugin.crossed(Budget::CallsInFlight);
         Status::InternalFailure.into()
     })
 }

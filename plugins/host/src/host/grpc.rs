@@ -8,8 +8,10 @@ use wasmtime::Linker;
 
 use super::{Allowed, calls, export, headers};
 use crate::abi::Status;
-use crate::calls::{GrpcCall, GrpcEvents};
-use crate::state::{Answer, Budget, Caller, GrpcUnderWay, HostState};
+use crate::budget::Budget;
+use crate::calls::{GrpcCall, GrpcEvents, UNAVAILABLE};
+use crate::mailbox::Event;
+use crate::state::{Answer, ByteBudget, Caller, GrpcUnderWay, HostState, Root};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -65,9 +67,7 @@ fn call(
     };
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
-    if message.len() > state.scope.plugin.limits.call_body_bytes {
-        return Err(Status::BadArgument.into());
-    }
+    check_size(state, message)?;
     let message = Bytes::copy_from_slice(message);
     begin(caller, &parts, Some((message, Duration::from_millis(timeout.into()))), return_token)
 }
@@ -109,7 +109,7 @@ fn begin(
     // The reference host cannot parse what names no cluster.
     let upstream = cluster_name(upstream).unwrap_or(upstream);
     let upstream = calls::allowed_upstream(state, upstream).map_err(|_| Status::ParseFailure)?;
-    state.charge(Budget::Header, metadata.len())?;
+    state.charge(ByteBudget::Header, metadata.len())?;
     let metadata = calls::owned(headers::checked_pairs(metadata, &mut state.names, field::is_name)?);
     let in_flight = calls::begin(state)?;
     let is_unary = unary.is_some();
@@ -119,7 +119,12 @@ fn begin(
     let token = state.root.token();
     let events = GrpcEvents::new(Arc::clone(&state.mailbox), token);
     let environment = Arc::clone(&state.scope.plugin.environment);
-    let handle = environment.grpc_call(&state.source(), call, events).map_err(calls::refusal)?;
+    let source = state.source();
+    let (handle, dropped) = state.mailbox.beginning(token, || environment.grpc_call(&source, call, events));
+    let handle = handle.map_err(calls::refusal)?;
+    if dropped {
+        state.mailbox.post(Event::GrpcClose { token, status: UNAVAILABLE, message: String::new() });
+    }
     state.root.grpc.insert(token, GrpcUnderWay { handle, unary: is_unary, _in_flight: in_flight });
     memory::give(caller, return_token, token.to_le_bytes())
 }
@@ -147,21 +152,37 @@ fn first_field(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Sends a message on a stream. An unknown token is `BAD_ARGUMENT`, and so is a unary call's.
+fn check_size(state: &HostState, message: &[u8]) -> Answer {
+    let plugin = &state.scope.plugin;
+    if message.len() > plugin.limits.call_body_bytes {
+        plugin.crossed(Budget::CallBodyBytes);
+        return Err(Status::BadArgument.into());
+    }
+    Ok(())
+}
+
+/// A call that is over is `NOT_FOUND`, one that never was `BAD_ARGUMENT`.
+fn missing(root: &Root, token: u32) -> Status {
+    if token == 0 || token > root.last_token { Status::BadArgument } else { Status::NotFound }
+}
+
+/// Sends a message on a stream. A unary call's token is `BAD_ARGUMENT`.
 fn send(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32, end_stream: u32) -> Answer {
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
-    let call = state.root.grpc.get(&token).ok_or(Status::BadArgument)?;
-    if call.unary || message.len() > state.scope.plugin.limits.call_body_bytes {
+    let call = state.root.grpc.get(&token).ok_or_else(|| missing(&state.root, token))?;
+    if call.unary {
         return Err(Status::BadArgument.into());
     }
+    check_size(state, message)?;
     let sent = call.handle.send(Bytes::copy_from_slice(message), end_stream != 0);
     Ok(sent.map_err(calls::refusal)?)
 }
 
 /// Gives a call up; nothing more is told of it.
 fn cancel(caller: &mut Caller<'_>, token: u32) -> Answer {
-    let call = caller.data_mut().root.grpc.remove(&token).ok_or(Status::BadArgument)?;
+    let root = &mut caller.data_mut().root;
+    let call = root.grpc.remove(&token).ok_or_else(|| missing(root, token))?;
     call.handle.cancel();
     Ok(())
 }
@@ -169,7 +190,7 @@ fn cancel(caller: &mut Caller<'_>, token: u32) -> Answer {
 /// Ends a stream's sending side; its answers still come. A unary call is given up.
 fn close(caller: &mut Caller<'_>, token: u32) -> Answer {
     let root = &mut caller.data_mut().root;
-    let call = root.grpc.get(&token).ok_or(Status::BadArgument)?;
+    let call = root.grpc.get(&token).ok_or_else(|| missing(root, token))?;
     if call.unary {
         call.handle.cancel();
         root.grpc.remove(&token);

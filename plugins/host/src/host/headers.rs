@@ -8,7 +8,7 @@ use wasmtime::Linker;
 
 use super::{Allowed, export};
 use crate::abi::{HeaderMap, MapType, Status};
-use crate::state::{Answer, Budget, Caller, HostState, with_exchange};
+use crate::state::{Answer, ByteBudget, Caller, HostState, with_exchange};
 use crate::{field, memory, pairs};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -93,7 +93,7 @@ fn set_pairs(caller: &mut Caller<'_>, map: u32, data: u32, size: u32) -> Answer 
     let (guest, state) = memory::split(caller)?;
     let bytes = memory::slice(guest, data, size)?;
     let map = own(state, map)?;
-    state.charge(Budget::Header, bytes.len())?;
+    state.charge(ByteBudget::Header, bytes.len())?;
     let HostState { call, names, .. } = state;
     let pairs = checked_pairs(bytes, names, |name| field::is_map_name(map, name))?;
     let set = with_exchange(call.stream.as_ref(), |exchange| exchange.set_headers(map, &pairs));
@@ -194,7 +194,7 @@ fn write(caller: &mut Caller<'_>, how: Write, map: u32, key: (u32, u32), value: 
     let key = memory::slice(guest, key.0, key.1)?;
     let value = memory::slice(guest, value.0, value.1)?;
     let map = own(state, map)?;
-    state.charge(Budget::Header, key.len() + value.len())?;
+    state.charge(ByteBudget::Header, key.len() + value.len())?;
     let HostState { call, names, .. } = state;
     let name = field::lower(key, names);
     if !field::is_map_name(map, name) || !field::is_value(value) {

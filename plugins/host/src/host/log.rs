@@ -4,9 +4,8 @@ use wasmtime::Linker;
 
 use super::{Allowed, export};
 use crate::abi::{AbiVersion, LogLevel, Status};
-use crate::exchange::LogRecord;
 use crate::memory;
-use crate::state::{Answer, Budget, Caller, HostState};
+use crate::state::{Answer, ByteBudget, Caller, HostState};
 
 pub(super) fn link(linker: &mut Linker<HostState>, version: AbiVersion) -> wasmtime::Result<()> {
     export!(linker, "proxy_log", Allowed::Anywhere, proxy_log, (level: u32, message: u32, length: u32));
@@ -28,18 +27,9 @@ pub(super) fn emit(state: &mut HostState, level: LogLevel, message: &[u8]) -> An
     if level < state.scope.plugin.log_level {
         return Ok(());
     }
-    state.charge(Budget::Log, message.len())?;
+    state.charge(ByteBudget::Log, message.len())?;
     let scope = &state.scope;
-    let write = |request_id: Option<&str>| {
-        scope.plugin.environment.log(&LogRecord {
-            level,
-            plugin: &scope.plugin.name,
-            root_id: &scope.plugin.root_id,
-            tenant: &scope.tenant,
-            request_id,
-            message,
-        });
-    };
+    let write = |request_id: Option<&str>| scope.log(level, request_id, message);
     if state.with_exchange(|exchange| write(Some(exchange.request_id()))).is_none() {
         write(None);
     }

@@ -6,10 +6,11 @@ use wasmtime::Linker;
 
 use super::{Allowed, export};
 use crate::abi::{MetricKind, Status};
+use crate::budget::Budget;
 use crate::limits::MAX_METRIC_NAME_BYTES;
 use crate::memory;
 use crate::metrics::MetricTable;
-use crate::state::{Answer, Caller, HostState};
+use crate::state::{Answer, Caller, Fault, HostState};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let callbacks = Allowed::Callbacks;
@@ -37,7 +38,11 @@ fn define(caller: &mut Caller<'_>, kind: u32, name: u32, name_size: u32, return_
     }
     let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
     let limit = state.scope.plugin.limits.metrics;
-    let id = with_table(state, |table| table.define(kind, name, limit))?;
+    let id = with_table(state, |table| table.define(kind, name, limit));
+    if matches!(id, Err(Fault::Status(Status::InternalFailure))) {
+        state.scope.plugin.crossed(Budget::Metrics);
+    }
+    let id = id?;
     memory::give(caller, return_id, id.to_le_bytes())
 }
 

@@ -5,7 +5,7 @@ use wasmtime::Linker;
 use super::{Allowed, export};
 use crate::abi::{HeaderMap, Status};
 use crate::exchange::Exchange;
-use crate::state::{Answer, Budget, Caller, HostState, Phase, with_exchange};
+use crate::state::{Answer, ByteBudget, Caller, HostState, Phase, with_exchange};
 use crate::{field, memory, pairs};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -162,7 +162,7 @@ fn set(caller: &mut Caller<'_>, path: u32, path_size: u32, value: u32, value_siz
     if state.call.stream.is_none() {
         return Err(Status::NotFound.into());
     }
-    state.charge(Budget::Property, path.len() + value.len())?;
+    state.charge(ByteBudget::Property, path.len() + value.len())?;
     let segments = pairs::path_segments(path).ok_or(Status::BadArgument)?;
     let set = state.with_exchange(|exchange| exchange.set_property(&segments, value));
     Ok(set.ok_or(Status::NotFound)?.map_err(|_| Status::BadArgument)?)

@@ -6,6 +6,7 @@ use wasmtime::Linker;
 
 use super::{Allowed, export};
 use crate::abi::Status;
+use crate::budget::Budget;
 use crate::memory;
 use crate::state::{Answer, Caller, HostState};
 
@@ -60,8 +61,13 @@ fn resolve(
 fn enqueue(caller: &mut Caller<'_>, token: u32, message: u32, message_size: u32) -> Answer {
     let (guest, state) = memory::split(caller)?;
     let message = memory::slice(guest, message, message_size)?;
-    let limits = &state.scope.plugin.limits;
-    Ok(state.scope.queues.enqueue(token, message, limits.queue_messages, limits.queue_bytes)?)
+    let plugin = &state.scope.plugin;
+    let (messages, bytes) = (plugin.limits.queue_messages, plugin.limits.queue_bytes);
+    let enqueued = state.scope.queues.enqueue(token, message, messages, bytes);
+    if enqueued == Err(Status::InternalFailure) {
+        plugin.crossed(Budget::Queue);
+    }
+    Ok(enqueued?)
 }
 
 fn dequeue(caller: &mut Caller<'_>, token: u32, return_data: u32, return_size: u32) -> Answer {

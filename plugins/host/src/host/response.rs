@@ -6,7 +6,7 @@ use super::{Allowed, export, headers};
 use crate::abi::Status;
 use crate::error::TrapCause;
 use crate::exchange::LocalResponse;
-use crate::state::{Answer, Budget, Caller, HostState, Phase};
+use crate::state::{Answer, ByteBudget, Caller, HostState, Phase};
 use crate::{field, memory};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -43,7 +43,7 @@ fn send(
     let (Some(status), Some(_), false) = (status, &state.call.stream, outside) else {
         return Err(Status::BadArgument.into());
     };
-    state.charge(Budget::Header, pairs.len() + details.len())?;
+    state.charge(ByteBudget::Header, pairs.len() + details.len())?;
     let limit = state.scope.plugin.limits.local_response_bytes;
     if body.len() > limit {
         return Err(TrapCause::Bytes { name: "local_response_bytes", limit }.into());

@@ -6,6 +6,7 @@ use wasmtime::Linker;
 
 use super::{Allowed, export};
 use crate::abi::Status;
+use crate::budget::Budget;
 use crate::memory;
 use crate::state::{Answer, Caller, HostState};
 
@@ -55,6 +56,10 @@ fn set(
     let (guest, state) = memory::split(caller)?;
     let key = memory::slice(guest, key, key_size)?;
     let value = memory::slice(guest, value, value_size)?;
-    let data = Arc::clone(&state.scope.shared_data);
-    Ok(data.set(key, value, version)?)
+    let scope = Arc::clone(&state.scope);
+    let set = scope.shared_data.set(key, value, version);
+    if set == Err(Status::InternalFailure) {
+        scope.plugin.crossed(Budget::SharedData);
+    }
+    Ok(set?)
 }

@@ -18,12 +18,16 @@ fn set_period(caller: &mut Caller<'_>, period: u32) -> Answer {
     let state = caller.data_mut();
     state.root.tick_generation += 1;
     state.root.tick = None;
+    let before = state.root.next_tick.take();
     if period > 0 {
         let plugin = &state.scope.plugin;
         let period = Duration::from_millis(period.into()).max(plugin.limits.min_tick);
         state.root.tick = Some(period);
         let due = plugin.environment.monotonic_nanoseconds().saturating_add(nanoseconds(period));
-        state.mailbox.schedule().tick(due, &state.mailbox, state.root.tick_generation);
+        let (schedule, generation) = (state.mailbox.schedule(), state.root.tick_generation);
+        state.root.next_tick = Some(schedule.tick(due, &state.mailbox, generation, before));
+    } else if let Some(before) = before {
+        state.mailbox.schedule().forget(before);
     }
     Ok(())
 }

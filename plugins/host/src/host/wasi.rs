@@ -5,12 +5,12 @@
 
 use wasmtime::Linker;
 
-use super::{Allowed, check_place, fatal, log};
+use super::{Allowed, check_place, fatal, log, traced};
 use crate::abi::{LogLevel, Status};
 use crate::error::TrapCause;
 use crate::limits::MAX_RANDOM_BYTES;
 use crate::memory;
-use crate::state::{Answer, Budget, Caller, Fault, HostState};
+use crate::state::{Answer, ByteBudget, Caller, Fault, HostState};
 
 /// `wasi_errno_t`, as far as it is answered here.
 mod errno {
@@ -30,6 +30,16 @@ const MODULES: [&str; 2] = ["wasi_unstable", "wasi_snapshot_preview1"];
 /// Most buffers in one `fd_write`.
 const MAX_IOVECS: u32 = 1024;
 
+/// Tells the plugin's tracer of a call, if it has one.
+macro_rules! traced {
+    ($caller:ident, $name:literal, $settled:ident, $($arg:ident),*) => {
+        if $caller.data().scope.plugin.tracer.is_some() {
+            let arguments: &[u64] = &[$(u64::from($arg)),*];
+            traced(&mut $caller, $name, arguments, $settled.as_ref().ok().copied());
+        }
+    };
+}
+
 /// Links WASI functions that do something.
 macro_rules! wasi {
     ($linker:ident, $module:ident: $($name:literal $allowed:ident $function:ident($($arg:ident: $type:ty),*);)*) => {
@@ -40,7 +50,9 @@ macro_rules! wasi {
                 |mut caller: Caller<'_>, $($arg: $type),*| -> wasmtime::Result<u32> {
                     let answer = check_place(&caller, $name, Allowed::$allowed)
                         .and_then(|()| $function(&mut caller, $($arg),*));
-                    settle(&mut caller, answer)
+                    let settled = settle(&mut caller, answer);
+                    traced!(caller, $name, settled, $($arg),*);
+                    settled
                 },
             )?;
         )*
@@ -59,9 +71,18 @@ macro_rules! constant {
         )*
     };
     (@closure $name:literal, $errno:expr, $($type:ty),*) => {
-        |mut caller: Caller<'_>, $(_: $type),*| -> wasmtime::Result<u32> {
+        constant!(@named $name, $errno, [] [a b c d e f g h i] $($type),*)
+    };
+    (@named $name:literal, $errno:expr, [$($arg:ident: $known:ty,)*] [$next:ident $($free:ident)*]
+     $type:ty $(, $rest:ty)*) => {
+        constant!(@named $name, $errno, [$($arg: $known,)* $next: $type,] [$($free)*] $($rest),*)
+    };
+    (@named $name:literal, $errno:expr, [$($arg:ident: $known:ty,)*] [$($free:ident)*]) => {
+        |mut caller: Caller<'_>, $($arg: $known),*| -> wasmtime::Result<u32> {
             let answer = check_place(&caller, $name, Allowed::Start).map(|()| $errno);
-            settle(&mut caller, answer)
+            let settled = settle(&mut caller, answer);
+            traced!(caller, $name, settled, $($arg),*);
+            settled
         }
     };
 }
@@ -83,6 +104,9 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             module,
             "proc_exit",
             |mut caller: Caller<'_>, code: u32| -> wasmtime::Result<()> {
+                if caller.data().scope.plugin.tracer.is_some() {
+                    traced(&mut caller, "proc_exit", &[code.into()], None);
+                }
                 Err(fatal(&mut caller, TrapCause::Exit(code).into()))
             },
         )?;
@@ -180,7 +204,7 @@ fn gather(state: &mut HostState, guest: &[u8], iovecs: u32, count: u32, message:
         let bytes = memory::slice(guest, buffer, length)?;
         if message.len() + bytes.len() > limit {
             // Too much for one callback whatever the log level: the same end as with `proxy_log`.
-            state.charge(Budget::Log, message.len() + bytes.len())?;
+            state.charge(ByteBudget::Log, message.len() + bytes.len())?;
         }
         message.extend_from_slice(bytes);
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use wasmtime::TypedFunc;
 
 use super::{Guest, Instance};
+use crate::budget::Budget;
 use crate::calls::{CallFailure, HttpCallResponse, Pairs};
 use crate::error::Trap;
 use crate::mailbox::Event;
@@ -54,11 +55,13 @@ impl Instance {
             let call = self.guest.callback(Phase::Event, ROOT_CONTEXT);
             self.guest.call("proxy_on_tick", call, callback, ROOT_CONTEXT)?;
         }
-        let state = self.guest.store.data();
+        let state = self.guest.store.data_mut();
         if let Some(period) = state.root.tick.filter(|_| state.root.tick_generation == generation) {
             let now = state.scope.plugin.environment.monotonic_nanoseconds();
             let due = now.saturating_add(nanoseconds(period));
-            state.mailbox.schedule().tick(due, &state.mailbox, generation);
+            let before = state.root.next_tick.take();
+            state.root.next_tick =
+                Some(state.mailbox.schedule().tick(due, &state.mailbox, generation, before));
         }
         Ok(())
     }
@@ -68,7 +71,8 @@ impl Instance {
         token: u32,
         response: Result<HttpCallResponse, CallFailure>,
     ) -> Result<(), Box<Trap>> {
-        let root = &mut self.guest.store.data_mut().root;
+        let state = self.guest.store.data_mut();
+        let root = &mut state.root;
         if root.http.remove(&token).is_none() {
             return Ok(());
         }
@@ -78,8 +82,11 @@ impl Instance {
                 response
             }
             Err(failure) => {
+                if failure == CallFailure::TooLarge {
+                    state.scope.plugin.crossed(Budget::CallBodyBytes);
+                }
                 root.status = (NO_ANSWER, failure.to_string().into_bytes());
-                HttpCallResponse::default()
+                without_answer(failure)
             }
         };
         let arguments = (
@@ -131,6 +138,21 @@ impl Instance {
         forget_received(&mut self.guest);
         result
     }
+}
+
+/// What a guest gets for a call without an answer: the response that Envoy's own client makes up, since filters look
+/// at its status. Only one that was too large is nothing at all.
+fn without_answer(failure: CallFailure) -> HttpCallResponse {
+    let status = match failure {
+        CallFailure::Timeout => "504",
+        CallFailure::Unreachable | CallFailure::Reset => "503",
+        CallFailure::TooLarge => return HttpCallResponse::default(),
+    };
+    let body = failure.to_string();
+    let length = body.len().to_string();
+    let headers = [(":status", status), ("content-length", &*length), ("content-type", "text/plain")];
+    let headers = headers.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    HttpCallResponse { headers: headers.to_vec(), body: body.into(), trailers: Vec::new() }
 }
 
 fn on_grpc(

@@ -89,7 +89,7 @@ fn in_abi_0_1_0_header_callbacks_have_two_parameters() {
               (drop (call $log (i32.const 2) (i32.load (i32.const 0)) (i32.load (i32.const 4)))))
             (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $say) (i32.const 1))
             (func (export "proxy_on_configure") (param i32 i32) (result i32) (call $say) (i32.const 1))
-            (func (export "proxy_on_request_headers") (param i32 i32) (result i32) (local.get 1)))"#,
+            (func (export "proxy_on_request_headers") (param i32 i32) (result i32) (i32.eq (local.get 1) (i32.const 6))))"#,
     )
     .unwrap();
     let (engine, world) = engine();

@@ -80,11 +80,14 @@ fn a_call_is_answered_to_the_root_context_which_reads_the_answer() {
 }
 
 #[test]
-fn a_failed_call_is_told_without_headers_and_with_a_reason() {
+fn a_failed_call_is_told_as_envoy_s_own_response_with_a_reason() {
     let mut guest = Guest::new();
+    let name = guest.text(":status");
     let ask = call(&mut guest, "keys", ASK);
     let read = [
         "(call $report (local.get $p2)) (call $report (local.get $p3))".to_owned(),
+        report(&format!("proxy_get_header_map_value (i32.const 6) {name} {OUT}")),
+        "(call $say_out)".to_owned(),
         report(&format!("proxy_get_status (i32.const 72) {OUT}")),
         "(call $say_out)".to_owned(),
     ];
@@ -97,8 +100,11 @@ fn a_failed_call_is_told_without_headers_and_with_a_reason() {
     world.clear();
     world.answer(Err(CallFailure::Timeout));
     let lines = world.log.lock().unwrap();
-    assert_eq!(lines.last().unwrap().message, b"the call timed out");
-    assert_eq!(lines.len(), 4);
+    let lines: Vec<&[u8]> = lines.iter().map(|line| &line.message[..]).collect();
+    let number = |number: u32| number.to_le_bytes().to_vec();
+    let text = b"the call timed out".to_vec();
+    let length = u32::try_from(text.len()).unwrap();
+    assert_eq!(lines, [number(3), number(length), number(0), b"504".to_vec(), number(0), text]);
 }
 
 #[test]

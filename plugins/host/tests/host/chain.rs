@@ -274,16 +274,19 @@ fn a_local_response_ends_the_request_and_passes_those_it_has_met() {
     let second = second
         .on("proxy_on_request_headers", &format!("{send} (i32.const 1)"))
         .on("proxy_on_response_headers", &format!("(call $say {mark}) (i32.const 0)"));
-    let third = Guest::new()
+    let mut third = Guest::new();
+    let logged = third.text("third, in its log");
+    let third = third
         .on("proxy_on_request_headers", "unreachable")
-        .on("proxy_on_response_headers", "unreachable");
+        .on("proxy_on_response_headers", "unreachable")
+        .on("proxy_on_log", &format!("(call $say {logged})"));
     let mut scene = Scene::new().with(first).with(second).with(third);
     let mut chain = scene.chain();
     let stop = push(&mut chain, REQUEST, Item::Headers { end: true }).unwrap_err();
     assert!(matches!(&stop, Stop::Respond(response) if response.status == 403), "{stop:?}");
     push(&mut chain, RESPONSE, Item::Headers { end: false }).unwrap();
     chain.finish();
-    assert_eq!(scene.world.texts(), ["second", "first"]);
+    assert_eq!(scene.world.texts(), ["second", "first", "third, in its log"]);
     assert_eq!(*scene.seen.0.lock().unwrap(), ["responded 403"]);
 }
 

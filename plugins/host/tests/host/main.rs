@@ -3,17 +3,31 @@
 // Many tests look at what the guest reported and not at the outcome.
 #![allow(clippy::let_underscore_must_use)]
 
+mod budgets;
+mod cache;
 mod callbacks;
 mod calls;
 mod chain;
+mod clockwork;
 mod guest;
 mod headers;
 mod hostile;
+mod hostile_callbacks;
+mod hostile_calls;
+mod hostile_floods;
+mod hostile_modules;
+mod hostile_places;
+mod hostile_starts;
+mod hostile_streams;
+mod hostile_threads;
 mod loading;
 mod pooling;
 mod properties;
+mod quarantine;
 mod responses;
+mod signatures;
 mod state;
+mod swaps;
 mod table;
 mod wasi;
 mod world;

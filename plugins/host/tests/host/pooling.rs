@@ -153,7 +153,10 @@ fn threads_share_a_tenant_s_instances() {
            (then unreachable)) (i32.const 0)"
     );
     let wasm = guest.on("proxy_on_request_headers", &body).wasm();
-    let (plugin, _) = load_with(wasm, |config| config.limits.instances_per_tenant = 2);
+    let (plugin, _) = load_with(wasm, |config| {
+        config.limits.instances_per_tenant = 2;
+        config.quarantine_traps = 0;
+    });
     let barrier = Arc::new(Barrier::new(THREADS));
     let workers: Vec<_> = (0..THREADS)
         .map(|worker| {

@@ -29,6 +29,7 @@ fn run(guest: Guest, getters: &[String]) -> Vec<Vec<(u32, u32)>> {
     let mut config = PluginConfig::new("name", wasm);
     config.configuration = b"conf".to_vec();
     config.root_id = "root".to_owned();
+    config.limits.log_lines_per_second = u32::MAX;
     config.limits.start_cpu = std::time::Duration::from_secs(10);
     config.limits.callback_cpu = std::time::Duration::from_secs(10);
     let plugin = engine.load(config).unwrap();

@@ -1,6 +1,6 @@
 //! The embedder's side in tests: an exchange over plain vectors, and an environment that remembers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ pub(crate) struct World {
     /// Calls out that wait for an answer.
     pub(crate) http_calls: Mutex<Vec<(CallSource, HttpCall, HttpReply)>>,
     pub(crate) grpc_calls: Mutex<Vec<(CallSource, GrpcCall, GrpcEvents)>>,
+    /// Refuses calls out.
+    pub(crate) refuses: AtomicBool,
+    /// Takes calls out and drops what they would be answered with.
+    pub(crate) forgets: AtomicBool,
+    /// Calls out that were asked for.
+    pub(crate) asked: AtomicU64,
     /// What guests did with their gRPC calls.
     pub(crate) grpc_log: Arc<Mutex<Vec<String>>>,
 }
@@ -69,7 +75,10 @@ impl Environment for World {
     }
 
     fn http_call(&self, source: &CallSource, call: HttpCall, reply: HttpReply) -> Result<(), CallRefused> {
-        self.http_calls.lock().unwrap().push((source.clone(), call, reply));
+        self.begin()?;
+        if !self.forgets.load(Ordering::SeqCst) {
+            self.http_calls.lock().unwrap().push((source.clone(), call, reply));
+        }
         Ok(())
     }
 
@@ -79,7 +88,10 @@ impl Environment for World {
         call: GrpcCall,
         events: GrpcEvents,
     ) -> Result<Box<dyn GrpcHandle>, CallRefused> {
-        self.grpc_calls.lock().unwrap().push((source.clone(), call, events));
+        self.begin()?;
+        if !self.forgets.load(Ordering::SeqCst) {
+            self.grpc_calls.lock().unwrap().push((source.clone(), call, events));
+        }
         Ok(Box::new(FarEnd(Arc::clone(&self.grpc_log))))
     }
 
@@ -108,6 +120,11 @@ impl Environment for World {
 }
 
 impl World {
+    fn begin(&self) -> Result<(), CallRefused> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.refuses.load(Ordering::SeqCst) { Err(CallRefused::Busy) } else { Ok(()) }
+    }
+
     /// Takes the numbers that guests reported (see `guest::Guest`), and forgets them.
     pub(crate) fn reports(&self) -> Vec<u32> {
         let lines = std::mem::take(&mut *self.log.lock().unwrap());
@@ -156,6 +173,8 @@ pub(crate) fn load(wasm: Vec<u8>) -> (Plugin, Arc<World>) {
 pub(crate) fn load_with(wasm: Vec<u8>, configure: impl FnOnce(&mut PluginConfig)) -> (Plugin, Arc<World>) {
     let (engine, world) = engine();
     let mut config = PluginConfig::new("test", wasm);
+    // Guests report to the test by what they log.
+    config.limits.log_lines_per_second = u32::MAX;
     configure(&mut config);
     let plugin = engine.load(config).expect("the plugin loads");
     world.clear();
@@ -164,7 +183,12 @@ pub(crate) fn load_with(wasm: Vec<u8>, configure: impl FnOnce(&mut PluginConfig)
 
 /// Opens a stream, runs both header callbacks, and closes it.
 pub(crate) fn exchange(plugin: &Plugin, http: &Arc<Mutex<Http>>) {
-    let mut stream = plugin.open("tenant", share(http)).expect("a stream");
+    exchange_of(plugin, "tenant", http);
+}
+
+/// The same for a tenant.
+pub(crate) fn exchange_of(plugin: &Plugin, tenant: &str, http: &Arc<Mutex<Http>>) {
+    let mut stream = plugin.open(tenant, share(http)).expect("a stream");
     let _ = stream.on_headers(Direction::Request, true).expect("request headers");
     let _ = stream.on_headers(Direction::Response, true).expect("response headers");
     stream.close().expect("the end");

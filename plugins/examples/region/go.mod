@@ -1,0 +1,3 @@
+module coditect.ai/plugins/region
+
+go 1.24
