@@ -57,6 +57,8 @@ class Differences:
     def __init__(self, file: pathlib.Path):
         data = tomllib.loads(file.read_text())
         self.added = {proxy: data["added"].get(proxy, {}) for proxy in ("envoy", "edge")}
+        # Kinds of cases that the edge cannot do, with the reason; each is one difference.
+        self.left_out = data.get("left_out", {})
         self._meant = [
             Meant(entry["case"], entry["part"], entry["reason"], entry.get("edge"), entry.get("lines"))
             for entry in data.get("difference", [])
