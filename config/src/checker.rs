@@ -105,4 +105,28 @@ impl<'a> Checker<'a> {
             default
         })
     }
+
+    /// One of a few words.
+    pub(crate) fn one_of<T: Copy>(
+        &mut self,
+        value: &Opt<String>,
+        default: T,
+        known: &[(&str, T)],
+        key: &str,
+    ) -> T {
+        let Some(at) = value else { return default };
+        let found = known.iter().find(|(word, _)| word == at.get_ref());
+        found.map_or_else(
+            || {
+                let words: Vec<_> = known.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                let expected = match words.split_last() {
+                    Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+                    _ => words.concat(),
+                };
+                self.problem(at, key, format!("`{}` is unknown, expected {expected}", at.get_ref()));
+                default
+            },
+            |(_, meant)| *meant,
+        )
+    }
 }

@@ -5,6 +5,7 @@
 //! value. Durations and sizes carry their unit in their key's name.
 
 mod checker;
+mod plugins;
 mod problem;
 mod raw;
 mod routes;
@@ -17,9 +18,10 @@ mod validate;
 pub use problem::{ConfigError, Problem};
 pub use typed::{
     AuditConfig, Auth, AuthConfig, Config, FailureMode, FilesConfig, FoundationDbConfig, LimitsConfig,
-    LocalService, Method, Password as PasswordConfig, PathPattern, PluginConfig, PluginUse, PublicPath, Rate,
-    Route, Sandbox, Segment, ServerConfig, StoreConfig, Target, TerminalConfig, Throttle as ThrottleConfig,
-    UpstreamConfig,
+    LocalService, Method, Password as PasswordConfig, PathPattern, PluginConfig, PluginHostConfig,
+    PluginLimits, PluginLogLevel, PluginUse, PublicPath, Quarantine, Rate, Route, Sandbox, Segment,
+    ServerConfig, StoreConfig, Target, TerminalConfig, Throttle as ThrottleConfig, UpstreamConfig,
+    UpstreamProtocol,
 };
 
 use std::path::{Path, PathBuf};

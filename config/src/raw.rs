@@ -22,6 +22,8 @@ pub(crate) struct Raw {
     pub(crate) terminal: Terminal,
     pub(crate) upstreams: BTreeMap<At<String>, Upstream>,
     pub(crate) plugins: BTreeMap<At<String>, Plugin>,
+    pub(crate) plugin_host: PluginHost,
+    pub(crate) plugin_chain: Vec<At<PluginUse>>,
     pub(crate) routes: Vec<At<Route>>,
 }
 
@@ -133,6 +135,7 @@ pub(crate) struct Terminal {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
     pub(crate) address: At<String>,
+    pub(crate) protocol: Opt<String>,
     pub(crate) connect_timeout_ms: Opt<i64>,
     pub(crate) response_timeout_seconds: Opt<i64>,
     pub(crate) keepalive_seconds: Opt<i64>,
@@ -142,12 +145,41 @@ pub(crate) struct Upstream {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plugin {
     pub(crate) file: At<String>,
-    pub(crate) config: Opt<String>,
+    /// Text as it is, or a table that becomes JSON.
+    pub(crate) config: Opt<toml::Value>,
     pub(crate) root_id: Opt<String>,
     pub(crate) vm_id: Opt<String>,
+    /// As `config`.
+    pub(crate) vm_config: Opt<toml::Value>,
     pub(crate) failure: Opt<String>,
+    pub(crate) log_level: Opt<String>,
+    pub(crate) stop_iteration: Option<bool>,
+    #[serde(default)]
+    pub(crate) upstreams: Vec<At<String>>,
     pub(crate) callback_cpu_us: Opt<i64>,
+    pub(crate) start_cpu_ms: Opt<i64>,
     pub(crate) memory_kib: Opt<i64>,
+    pub(crate) instances_per_tenant: Opt<i64>,
+    pub(crate) body_kib: Opt<i64>,
+    pub(crate) calls_in_flight: Opt<i64>,
+    pub(crate) calls_per_request: Opt<i64>,
+    pub(crate) call_body_kib: Opt<i64>,
+    pub(crate) queue_messages: Opt<i64>,
+    pub(crate) queue_kib: Opt<i64>,
+    pub(crate) log_lines_per_second: Opt<i64>,
+    pub(crate) metrics: Opt<i64>,
+    pub(crate) quarantine_traps: Opt<i64>,
+    pub(crate) quarantine_window_seconds: Opt<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PluginHost {
+    pub(crate) max_instances: Opt<i64>,
+    pub(crate) shared_data_kib: Opt<i64>,
+    pub(crate) cache_dir: Opt<String>,
+    pub(crate) operator_upstreams: Vec<At<String>>,
+    pub(crate) tenant_upstreams: Vec<At<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +195,7 @@ pub(crate) struct Route {
     pub(crate) strip_prefix: Option<bool>,
     pub(crate) forward_authorization: Option<bool>,
     pub(crate) max_body_bytes: Opt<i64>,
+    pub(crate) plugin_timeout_seconds: Opt<i64>,
     #[serde(default)]
     pub(crate) plugins: Vec<At<PluginUse>>,
 }
@@ -172,6 +205,8 @@ pub(crate) struct Route {
 pub(crate) struct PluginUse {
     pub(crate) plugin: At<String>,
     pub(crate) tenants: Option<Vec<At<String>>>,
+    pub(crate) share_percent: Opt<i64>,
+    pub(crate) shadow: Option<bool>,
 }
 
 /// Reads the TOML; the error names line, key and what the key may hold.

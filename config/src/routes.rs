@@ -1,10 +1,10 @@
 //! Validation of the route table.
 
 use crate::checker::Checker;
+use crate::plugins;
 use crate::raw::{self, At};
 use crate::typed::{
-    Auth, LocalService, PathPattern, PluginConfig, PluginUse, PublicPath, Route, Segment, Target,
-    UpstreamConfig,
+    Auth, LocalService, PathPattern, PluginConfig, PublicPath, Route, Segment, Target, UpstreamConfig,
 };
 
 use std::path::PathBuf;
@@ -74,12 +74,9 @@ fn route(
         }
         bytes
     });
-    let plugins = raw
-        .plugins
-        .iter()
-        .enumerate()
-        .filter_map(|(index, at)| plugin_use(check, at, &format!("{key}.plugins[{index}]"), plugins))
-        .collect();
+    let plugin_timeout =
+        check.seconds(&raw.plugin_timeout_seconds, 15, 1..=3600, &format!("{key}.plugin_timeout_seconds"));
+    let plugins = plugins::uses(check, &raw.plugins, &format!("{key}.plugins"), plugins);
     Some(Route {
         prefix,
         target,
@@ -89,6 +86,7 @@ fn route(
         forward_authorization: raw.forward_authorization.unwrap_or(false),
         max_body_bytes,
         plugins,
+        plugin_timeout,
     })
 }
 
@@ -200,36 +198,4 @@ fn public_path(
         check.problem(at, key, format!("`{}` is not understood, {expected}", at.get_ref()));
     }
     parsed
-}
-
-fn plugin_use(
-    check: &mut Checker<'_>,
-    at: &At<raw::PluginUse>,
-    key: &str,
-    plugins: &[PluginConfig],
-) -> Option<PluginUse> {
-    let raw = at.get_ref();
-    if !plugins.iter().any(|plugin| &plugin.name == raw.plugin.get_ref()) {
-        let message = format!(
-            "`{}` is not configured, expected a [plugins.{}]",
-            raw.plugin.get_ref(),
-            raw.plugin.get_ref()
-        );
-        check.problem(&raw.plugin, &format!("{key}.plugin"), message);
-        return None;
-    }
-    let tenants = raw.tenants.as_ref().map(|written| {
-        let mut tenants = Vec::new();
-        for (index, at) in written.iter().enumerate() {
-            match at.get_ref().parse() {
-                Ok(tenant) => tenants.push(tenant),
-                Err(_) => {
-                    let message = format!("`{}` is no tenant id, expected a UUID", at.get_ref());
-                    check.problem(at, &format!("{key}.tenants[{index}]"), message);
-                }
-            }
-        }
-        tenants
-    });
-    Some(PluginUse { plugin: raw.plugin.get_ref().clone(), tenants })
 }

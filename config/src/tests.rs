@@ -24,6 +24,7 @@ fn the_embedded_default_is_valid_and_says_what_code_says() {
     assert_eq!(format!("{:?}", embedded.auth), format!("{:?}", bare.auth));
     assert_eq!(format!("{:?}", embedded.store), format!("{:?}", bare.store));
     assert_eq!(format!("{:?}", embedded.terminal), format!("{:?}", bare.terminal));
+    assert_eq!(embedded.plugin_host, bare.plugin_host);
 }
 
 #[test]
@@ -97,6 +98,24 @@ fn a_plugin_use_names_a_plugin_and_tenants() {
         "[plugins.p]\nfile = \"p.wasm\"\n{ROOT}[[routes.plugins]]\nplugin = \"p\"\ntenants = [\"x\"]\n"
     );
     assert!(problems(&text)[0].contains("expected a UUID"));
+}
+
+/// The plugin that is explained in comments is valid once they are taken away, and states the defaults.
+#[test]
+fn the_plugin_in_the_embedded_comments_says_what_code_says() {
+    let commented = |line: &str| line.strip_prefix("# ").unwrap_or_default().to_owned();
+    let explained = EMBEDDED.lines().skip_while(|line| *line != "# [plugins.tenant-policy]");
+    let explained: Vec<_> = explained.take_while(|line| line.starts_with('#')).map(commented).collect();
+    let named = "[upstreams.keys]\naddress = \"http://localhost:1\"\n";
+    let written = format!("{}\n{named}{ROOT}", explained.join("\n"));
+    let written = parse(&written, "edge.toml", &Environment::default()).unwrap();
+    let bare = format!("[plugins.p]\nfile = \"p.wasm\"\n{ROOT}");
+    let bare = parse(&bare, "bare", &Environment::default()).unwrap();
+    let (written, bare) = (&written.plugins[0], &bare.plugins[0]);
+    assert_eq!((&written.limits, written.quarantine), (&bare.limits, bare.quarantine));
+    assert_eq!((written.failure, written.log_level), (bare.failure, bare.log_level));
+    assert_eq!(written.stop_iteration, bare.stop_iteration);
+    assert!(written.configuration.starts_with('{'), "{written:?}");
 }
 
 #[test]

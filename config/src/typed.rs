@@ -28,6 +28,10 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// Plugins by name, in the order of their names.
     pub plugins: Vec<PluginConfig>,
+    /// What all plugins share.
+    pub plugin_host: PluginHostConfig,
+    /// The plugins of every route, before the route's own, in the order they run.
+    pub plugin_chain: Vec<PluginUse>,
     /// Routes, in the order of the file.
     pub routes: Vec<Route>,
     /// Things that are allowed but likely wrong, one line each.
@@ -218,12 +222,23 @@ pub struct UpstreamConfig {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// What is spoken to it.
+    pub protocol: UpstreamProtocol,
     /// How long a connection may take to open.
     pub connect_timeout: Duration,
     /// How long the upstream may be silent in the middle of an exchange.
     pub response_timeout: Duration,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
+}
+
+/// What is spoken to an upstream, without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113, 3.3), which gRPC needs.
+    H2c,
 }
 
 /// What a trapped or missing plugin does to the request.
@@ -235,34 +250,116 @@ pub enum FailureMode {
     Open,
 }
 
+/// The least serious message of a plugin that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginLogLevel {
+    /// Everything.
+    Trace,
+    /// For the plugin's author.
+    Debug,
+    /// What happens.
+    Info,
+    /// What should be looked at.
+    Warn,
+    /// What went wrong.
+    Error,
+    /// What must be looked at now.
+    Critical,
+}
+
 /// `[plugins.NAME]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginConfig {
     /// Its name in routes and metrics.
     pub name: String,
     /// The wasm module.
     pub file: PathBuf,
-    /// What the plugin reads as its configuration.
+    /// What the plugin reads as its configuration; JSON where it was written as a table.
     pub configuration: String,
     /// The root id given to the plugin.
     pub root_id: String,
     /// The VM id: plugins that share it share data.
     pub vm_id: String,
+    /// What the plugin reads as its VM's configuration; JSON where it was written as a table.
+    pub vm_configuration: String,
     /// What a failure does to the request.
     pub failure: FailureMode,
-    /// CPU time of one callback.
-    pub callback_cpu: Duration,
-    /// Memory of one instance, in bytes.
-    pub memory_bytes: usize,
+    /// Messages below are dropped.
+    pub log_level: PluginLogLevel,
+    /// Whether a pause at headers holds the headers only, and lets the body reach the plugin.
+    pub stop_iteration: bool,
+    /// The names of the upstreams it may call, each configured.
+    pub upstreams: Vec<String>,
+    /// What it may use.
+    pub limits: PluginLimits,
+    /// When it is taken out of work because it keeps trapping; `None`: never.
+    pub quarantine: Option<Quarantine>,
 }
 
-/// One use of a plugin on a route.
-#[derive(Debug, Clone)]
+/// What one plugin may use: the limits in `[plugins.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// CPU time of one callback.
+    pub callback_cpu: Duration,
+    /// CPU time of each function of an instance's start.
+    pub start_cpu: Duration,
+    /// Memory of one instance, in bytes.
+    pub memory_bytes: usize,
+    /// Instances for one tenant, at least one.
+    pub instances_per_tenant: usize,
+    /// Of one request's, and of its response's, body: what may be held for the plugin, in bytes.
+    pub body_bytes: usize,
+    /// Calls to upstreams under way at once, for one tenant.
+    pub calls_in_flight: usize,
+    /// Calls to upstreams in the life of one request.
+    pub calls_per_request: u32,
+    /// A call's body, and its answer's, in bytes.
+    pub call_body_bytes: usize,
+    /// Messages waiting in one shared queue.
+    pub queue_messages: usize,
+    /// Bytes of the messages waiting in one shared queue.
+    pub queue_bytes: usize,
+    /// Lines logged in a second, for one tenant; further ones are counted and dropped.
+    pub log_lines_per_second: u32,
+    /// Metrics that the plugin may define for one tenant.
+    pub metrics: usize,
+}
+
+/// How many traps within which time take a plugin out of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Traps, at least one.
+    pub traps: u32,
+    /// Within this time.
+    pub window: Duration,
+}
+
+/// `[plugin_host]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginHostConfig {
+    /// Instances alive at once, over all plugins and tenants.
+    pub max_instances: u32,
+    /// Shared data of one `vm_id` of one tenant, in bytes.
+    pub shared_data_bytes: usize,
+    /// Where compiled code is kept; beside the store's file unless set. `None`, which cannot be written: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// The upstreams that plugins which operators uploaded may call, each configured.
+    pub operator_upstreams: Vec<String>,
+    /// The upstreams that plugins which tenants uploaded may call, each configured.
+    pub tenant_upstreams: Vec<String>,
+}
+
+/// One use of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginUse {
     /// The plugin's name.
     pub plugin: String,
-    /// The tenants it runs for; `None` for every request of the route.
+    /// The tenants it runs for; `None` for all, requests without a tenant included.
     pub tenants: Option<Vec<Uuid>>,
+    /// The share of callers it runs for, in percent: 1 to 100.
+    pub share_percent: u8,
+    /// Whether it runs without changing anything; its verdict is only recorded.
+    pub shadow: bool,
 }
 
 /// Who may pass a route.
@@ -359,4 +456,6 @@ pub struct Route {
     pub max_body_bytes: Option<u64>,
     /// Plugins, in the order they run.
     pub plugins: Vec<PluginUse>,
+    /// How long a plugin may hold a request, or its response, before 504 answers.
+    pub plugin_timeout: Duration,
 }

@@ -4,12 +4,11 @@ use crate::checker::Checker;
 use crate::problem::ConfigError;
 use crate::raw::{self, At, Raw};
 use crate::typed::{
-    AuditConfig, AuthConfig, Config, FailureMode, FilesConfig, LimitsConfig, Password, PluginConfig, Rate,
-    Sandbox, ServerConfig, StoreConfig, TerminalConfig, Throttle, UpstreamConfig,
+    AuditConfig, AuthConfig, Config, FilesConfig, LimitsConfig, Password, Rate, Sandbox, ServerConfig,
+    StoreConfig, TerminalConfig, Throttle, UpstreamConfig, UpstreamProtocol,
 };
-use crate::{Environment, routes, store};
+use crate::{Environment, plugins, routes, store};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Validates what was read.
@@ -21,12 +20,14 @@ pub(crate) fn validate(
 ) -> Result<Config, ConfigError> {
     let mut check = Checker::new(text, file);
     let upstreams: Vec<_> = raw.upstreams.iter().map(|(name, raw)| upstream(&mut check, name, raw)).collect();
-    let plugins: Vec<_> = raw.plugins.iter().map(|(name, raw)| plugin(&mut check, name, raw)).collect();
+    let plugins = plugins::plugins(&mut check, &raw.plugins, &upstreams);
     let server = server(&mut check, &raw.server, environment);
     let store = store::store(&mut check, &raw.store, environment);
     let config = Config {
         server,
         audit: audit(&mut check, &raw.audit, &store),
+        plugin_host: plugins::host(&mut check, &raw.plugin_host, &upstreams, &store),
+        plugin_chain: plugins::uses(&mut check, &raw.plugin_chain, "plugin_chain", &plugins),
         store,
         auth: auth(&mut check, &raw.auth),
         limits: limits(&mut check, &raw.limits),
@@ -252,26 +253,12 @@ fn throttle(check: &mut Checker<'_>, raw: &raw::Throttle) -> Throttle {
 }
 
 fn terminal(check: &mut Checker<'_>, raw: &raw::Terminal) -> TerminalConfig {
-    let sandbox = match raw.sandbox.as_ref().map(|at| at.get_ref().as_str()) {
-        None | Some("landlock") => Sandbox::Landlock,
-        Some("off") => {
-            check.warnings.push(
-                "terminal.sandbox: off lets every shell read what the edge reads, its signing key included"
-                    .into(),
-            );
-            Sandbox::Off
-        }
-        Some(other) => {
-            if let Some(at) = &raw.sandbox {
-                check.problem(
-                    at,
-                    "terminal.sandbox",
-                    format!("`{other}` is unknown, expected \"landlock\" or \"off\""),
-                );
-            }
-            Sandbox::Landlock
-        }
-    };
+    let known = [("landlock", Sandbox::Landlock), ("off", Sandbox::Off)];
+    let sandbox = check.one_of(&raw.sandbox, Sandbox::Landlock, &known, "terminal.sandbox");
+    if sandbox == Sandbox::Off {
+        let risk = "lets every shell read what the edge reads, its signing key included";
+        check.warnings.push(format!("terminal.sandbox: off {risk}"));
+    }
     TerminalConfig {
         sandbox,
         shell: check.path(&raw.shell, "/bin/bash", "terminal.shell"),
@@ -301,6 +288,7 @@ fn upstream(check: &mut Checker<'_>, name: &At<String>, raw: &raw::Upstream) -> 
         name: name.get_ref().clone(),
         host,
         port,
+        protocol: protocol(check, &raw.protocol, &format!("{key}.protocol")),
         connect_timeout: Duration::from_millis(check.number(
             &raw.connect_timeout_ms,
             3000,
@@ -315,6 +303,11 @@ fn upstream(check: &mut Checker<'_>, name: &At<String>, raw: &raw::Upstream) -> 
         ),
         keepalive: check.seconds(&raw.keepalive_seconds, 60, 1..=3600, &format!("{key}.keepalive_seconds")),
     }
+}
+
+fn protocol(check: &mut Checker<'_>, written: &raw::Opt<String>, key: &str) -> UpstreamProtocol {
+    let known = [("http1", UpstreamProtocol::Http1), ("h2c", UpstreamProtocol::H2c)];
+    check.one_of(written, UpstreamProtocol::Http1, &known, key)
 }
 
 fn address(check: &mut Checker<'_>, at: &At<String>, key: &str) -> (String, u16) {
@@ -344,36 +337,4 @@ fn address(check: &mut Checker<'_>, at: &At<String>, key: &str) -> (String, u16)
         ));
     }
     (host, url.port_or_known_default().unwrap_or(80))
-}
-
-fn plugin(check: &mut Checker<'_>, name: &At<String>, raw: &raw::Plugin) -> PluginConfig {
-    let key = format!("plugins.{}", name.get_ref());
-    let failure = match raw.failure.as_ref().map(|at| at.get_ref().as_str()) {
-        None | Some("closed") => FailureMode::Closed,
-        Some("open") => FailureMode::Open,
-        Some(other) => {
-            if let Some(at) = &raw.failure {
-                check.problem(
-                    at,
-                    &format!("{key}.failure"),
-                    format!("`{other}` is unknown, expected \"closed\" or \"open\""),
-                );
-            }
-            FailureMode::Closed
-        }
-    };
-    let microseconds =
-        check.number(&raw.callback_cpu_us, 1000, 100..=1_000_000, &format!("{key}.callback_cpu_us"));
-    let kib: usize =
-        check.number(&raw.memory_kib, 16 * 1024, 64..=4 * 1024 * 1024, &format!("{key}.memory_kib"));
-    PluginConfig {
-        name: name.get_ref().clone(),
-        file: PathBuf::from(raw.file.get_ref()),
-        configuration: raw.config.as_ref().map(|at| at.get_ref().clone()).unwrap_or_default(),
-        root_id: raw.root_id.as_ref().map(|at| at.get_ref().clone()).unwrap_or_default(),
-        vm_id: raw.vm_id.as_ref().map(|at| at.get_ref().clone()).unwrap_or_default(),
-        failure,
-        callback_cpu: Duration::from_micros(microseconds),
-        memory_bytes: kib * 1024,
-    }
 }

@@ -4,6 +4,7 @@
 //! is written within [`GATHER`]. What waits is bounded; a line there is no room for is dropped and counted. No query values, headers or bodies are logged: they
 //! carry tokens, and a socket.io `sid` is a secret too.
 
+use crate::plugins::Properties;
 use prometheus::IntCounter;
 use serde::Serialize;
 use std::io::Write;
@@ -52,6 +53,9 @@ pub(crate) struct Line<'a> {
     pub(crate) user: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workspace: Option<Uuid>,
+    /// What plugins have set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) properties: Option<&'a Properties>,
 }
 
 /// Where lines go.

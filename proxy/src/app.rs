@@ -29,7 +29,7 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Reset streams a client may have pending before its connection is ended (CVE-2023-44487).
 const H2_PENDING_RESETS: usize = 64;
 /// Connections to upstreams kept for the next request.
-const UPSTREAM_POOL: usize = 1024;
+pub(crate) const UPSTREAM_POOL: usize = 1024;
 
 /// Time limits of a client's connection.
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +146,7 @@ impl EdgeApp {
             tenant: None,
             user: None,
             workspace: None,
+            properties: None,
         });
         answer.into_bytes()
     }

@@ -4,16 +4,17 @@
 #![allow(clippy::result_large_err)]
 
 use crate::cookies;
+use crate::expect;
 use crate::forward;
 use crate::gate::{self, Decision, MAX_FORM_BYTES, Pass, Query};
 use crate::hosts::{self, Misplaced};
 use crate::path;
-use crate::plugins::{Chain, Facts};
+use crate::plugins::{Asked, Facts, PluginRun, PluginSet, View};
 use crate::reply::{Reply, redirect, refusal, reply, with};
-use crate::request::{PluginRun, RequestCtx, Seen};
+use crate::request::{RequestCtx, Seen};
 use crate::route::below;
 use crate::service::EdgeService;
-use crate::snapshot::{RouteEntry, Snapshot};
+use crate::snapshot::{RouteEntry, Snapshot, TargetEntry};
 use bytes::BytesMut;
 use coditect_config::Auth;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, REFERRER_POLICY, UPGRADE};
@@ -21,7 +22,7 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora::proxy::Session;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use std::time::Duration;
 const FORM_DEADLINE: Duration = Duration::from_secs(10);
 /// Where the public keys are.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// Below which the API manages plugins.
+const PLUGINS_PATH: &str = "/api/v5/plugins";
 /// How long they may be kept. A key that is to sign waits longer than this.
 const JWKS_CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
@@ -74,7 +77,6 @@ impl EdgeService {
             return Err(self.refuse(ctx, StatusCode::NOT_FOUND, "NOT_FOUND", "no route leads there"));
         };
         ctx.route = Some(Arc::clone(&route));
-        ctx.snapshot = Some(Arc::clone(&snapshot));
         if let Some(workspace_host) = &snapshot.workspace_host {
             let (method, path) = (&request.method, request.uri.path());
             let judged = hosts::judge(workspace_host, &host, ctx.secure, &route, method, path, &query);
@@ -88,7 +90,7 @@ impl EdgeService {
         ctx.identity = pass.identity;
         ctx.workspace = pass.workspace;
         ctx.workspace_end = pass.workspace_end;
-        self.settle(session, ctx, &route, stripped)
+        self.settle(session, ctx, &route, &snapshot.plugins, stripped)
     }
 
     /// What others verify our tokens with (RFC 7517, 5). A secret has no public half, so then there is nothing.
@@ -156,6 +158,7 @@ impl EdgeService {
         session: &mut Session,
         ctx: &mut RequestCtx,
         route: &Arc<RouteEntry>,
+        plugins: &PluginSet,
         stripped: Option<String>,
     ) -> Result<(), Reply> {
         let too_large =
@@ -165,7 +168,7 @@ impl EdgeService {
             });
         if too_large {
             ctx.code = Some("PAYLOAD_TOO_LARGE");
-            return Err(crate::call::too_large());
+            return Err(crate::failure::too_large());
         }
         ctx.stripped = stripped;
         let request = session.req_header_mut();
@@ -179,14 +182,51 @@ impl EdgeService {
         {
             return Err(self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", "a cookie is malformed"));
         }
-        let tenant = ctx.identity.as_ref().map(|identity| identity.claims.tenant_id);
-        ctx.plugins = Chain::of(&route.links, tenant).map(|chain| PluginRun {
-            chain,
-            facts: facts(ctx, route),
-            properties: Vec::new(),
-            request: None,
+        let claims = ctx.identity.as_ref().map(|identity| &*identity.claims);
+        let tenant = claims.map(|claims| claims.tenant_id);
+        let path = session.req_header().uri.path();
+        let chosen = plugins.chain_for(Asked {
+            route: &route.config.prefix.text,
+            claims,
+            client: ctx.client,
+            manages_plugins: matches!(route.target, TargetEntry::Local(_)) && manages_plugins(path),
         });
+        let links = chosen.map_err(|unavailable| {
+            let plugin = &*unavailable.plugin;
+            tracing::debug!(plugin, request_id = %ctx.id, "refused: a plugin at work could not be loaded");
+            ctx.code = Some("PLUGIN_FAILED");
+            crate::failure::plugin_failed()
+        })?;
+        if !links.is_empty() {
+            ctx.expects = expect::take(session);
+            let facts = self.facts(session, ctx, route);
+            let Ok(request) = View::take_request(session) else {
+                return Err(self.refuse(
+                    ctx,
+                    StatusCode::BAD_REQUEST,
+                    "BAD_REQUEST",
+                    "the method is malformed",
+                ));
+            };
+            ctx.plugins = Some(PluginRun::new(links, tenant, View::new(facts, request)));
+        }
         Ok(())
+    }
+
+    /// What plugins may know of a request that is let in.
+    fn facts(&self, session: &Session, ctx: &RequestCtx, route: &Arc<RouteEntry>) -> Facts {
+        let client = |peer: SocketAddr| SocketAddr::new(ctx.client.unwrap_or(peer.ip()), peer.port());
+        Facts {
+            request_id: ctx.id.to_string(),
+            route: Arc::clone(route),
+            identity: ctx.identity.clone(),
+            workspace: ctx.workspace,
+            client: ctx.peer.map(client),
+            socket: session.digest().and_then(|digest| digest.socket_digest.clone()),
+            secure: ctx.secure,
+            arrived: self.clock.now_millis().saturating_mul(1_000_000),
+            started: ctx.started,
+        }
     }
 
     fn elsewhere(&self, ctx: &mut RequestCtx, misplaced: &Misplaced) -> Reply {
@@ -214,10 +254,15 @@ impl EdgeService {
     }
 }
 
+/// Whether a path of the API in the process is one of those that manage plugins.
+fn manages_plugins(path: &str) -> bool {
+    path.strip_prefix(PLUGINS_PATH).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
 /// Gives a service in the process the edge's own cookies back, which plugins were not to see.
-pub(crate) fn give_back_cookies(session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<()> {
+pub(crate) fn give_back_cookies(request: &mut RequestHeader, ctx: &mut RequestCtx) -> pingora::Result<()> {
     match ctx.own_cookies.take() {
-        Some(own) => session.req_header_mut().append_header(COOKIE, own).map(drop),
+        Some(own) => request.append_header(COOKIE, own).map(drop),
         None => Ok(()),
     }
 }
@@ -304,21 +349,6 @@ pub(crate) fn upstream_path<'a>(ctx: &RequestCtx, path: &'a str) -> &'a str {
             rest if route.config.auth != Auth::Workspace => rest,
             _ => path,
         },
-    }
-}
-
-fn facts(ctx: &RequestCtx, route: &RouteEntry) -> Facts {
-    let claims = ctx.identity.as_ref().map(|identity| &identity.claims);
-    Facts {
-        request_id: ctx.id.to_string(),
-        route: route.config.prefix.text.clone(),
-        tenant: claims.map(|claims| claims.tenant_id),
-        user: claims.map(|claims| claims.sub),
-        session: claims.map(|claims| claims.session_id),
-        workspace: ctx.workspace,
-        client: ctx.peer.map(|peer| std::net::SocketAddr::new(ctx.client.unwrap_or(peer.ip()), peer.port())),
-        protocol: ctx.seen.protocol,
-        secure: ctx.secure,
     }
 }
 

@@ -7,15 +7,14 @@ use crate::route::below;
 use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use http_body_util::BodyExt;
-use pingora::proxy::Session;
+use pingora::http::RequestHeader;
 
 /// What the built-in console may load and talk to: itself. Its terminal styles elements from script.
 const CONSOLE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; \
 object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Answers from `files`.
-pub(crate) async fn answer(session: &Session, ctx: &RequestCtx, files: &Files, console: bool) -> Reply {
-    let request = session.req_header();
+pub(crate) async fn answer(request: &RequestHeader, ctx: &RequestCtx, files: &Files, console: bool) -> Reply {
     let path = match &ctx.route {
         Some(route) => below(&route.config.prefix, request.uri.path()),
         None => request.uri.path(),

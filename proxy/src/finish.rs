@@ -1,7 +1,7 @@
 //! The end of a request: plugins' log phase, metrics, the access log.
 
 use crate::access_log::Line;
-use crate::plugins::View;
+use crate::plugins::Properties;
 use crate::request::RequestCtx;
 use crate::service::EdgeService;
 use pingora::proxy::Session;
@@ -15,7 +15,7 @@ pub(crate) fn request(service: &EdgeService, session: &mut Session, ctx: &mut Re
         ctx.status = written.unwrap_or(0);
         ctx.bytes_out = session.body_bytes_sent() as u64;
     }
-    close_plugins(session, ctx);
+    let properties = close_plugins(ctx);
     let duration = ctx.started.elapsed();
     let timed = (!ctx.socket).then_some(duration);
     if let Some(route) = &ctx.route {
@@ -52,19 +52,19 @@ pub(crate) fn request(service: &EdgeService, session: &mut Session, ctx: &mut Re
         tenant: claims.map(|claims| claims.tenant_id),
         user: claims.map(|claims| claims.sub),
         workspace: ctx.workspace,
+        properties: properties.as_ref().filter(|properties| !properties.is_empty()),
     });
 }
 
-fn close_plugins(session: &mut Session, ctx: &mut RequestCtx) {
-    let Some(mut run) = ctx.plugins.take() else { return };
-    let mut response = if ctx.socket { None } else { session.response_written().cloned() };
-    let request = match &mut run.request {
-        Some(request) => request,
-        None => session.req_header_mut(),
-    };
-    let mut view =
-        View { facts: &run.facts, request, response: response.as_mut(), properties: &mut run.properties };
-    run.chain.close(&mut view);
+/// Runs the plugins' log phase, and gives the properties they have set by then.
+fn close_plugins(ctx: &mut RequestCtx) -> Option<Properties> {
+    let run = ctx.plugins.take()?;
+    let mut view = run.view();
+    view.progress.bytes_in = ctx.bytes_in;
+    view.progress.bytes_out = ctx.bytes_out;
+    view.progress.code = ctx.code;
+    drop(view);
+    Some(run.finish())
 }
 
 /// RFC 3339, in UTC, with milliseconds.

@@ -4,6 +4,8 @@
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Seconds; from the health answer's tens of microseconds to a slow upstream.
@@ -11,6 +13,23 @@ const BUCKETS: [f64; 14] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 /// Status classes, by their first digit; `0` stands for requests that ended without an answer.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Callbacks of messages, without the ABI's `proxy_on_`.
+const CALLBACKS: [&str; 6] = [
+    "request_headers",
+    "request_body",
+    "request_trailers",
+    "response_headers",
+    "response_body",
+    "response_trailers",
+];
+/// What a plugin in shadow mode can come to.
+const VERDICTS: [&str; 5] = ["pass", "respond", "hold", "close", "fail"];
+
+/// The most plugins that have series of their own: what tenants upload has no other bound.
+const MAX_PLUGIN_LABELS: usize = 500;
+/// The label of all further ones.
+const OTHER_PLUGINS: &str = "(other)";
 
 /// All metrics of the proxy. Each metric's help text says what it counts and in which unit.
 #[derive(Clone)]
@@ -26,6 +45,11 @@ pub struct Metrics {
     plugin_traps: IntCounterVec,
     plugin_seconds: HistogramVec,
     plugin_responses: IntCounterVec,
+    plugin_shadow_verdicts: IntCounterVec,
+    plugin_load_failures: IntCounterVec,
+    plugins_wanted: IntGauge,
+    plugins_unfulfilled: IntGauge,
+    plugin_labels: Arc<Mutex<HashMap<String, Weak<PluginSeries>>>>,
     refused_heads: IntCounterVec,
     resolve_failures: IntCounterVec,
     /// Open connections of clients.
@@ -51,8 +75,10 @@ impl Metrics {
         };
         let sockets = IntGaugeVec::new(Opts::new("coditect_open_sockets", "Open WebSockets."), &["route"])?;
         registry.register(Box::new(sockets.clone()))?;
-        let connections = IntGauge::new("coditect_open_connections", "Open connections of clients.")?;
-        registry.register(Box::new(connections.clone()))?;
+        let gauge = |name: &str, help: &str| {
+            let made = IntGauge::new(name, help)?;
+            registry.register(Box::new(made.clone())).map(|()| made)
+        };
         let log_dropped = IntCounter::new(
             "coditect_access_log_dropped_total",
             "Access-log lines dropped because the queue was full.",
@@ -110,6 +136,25 @@ impl Metrics {
                 "Requests answered by a plugin.",
                 &["plugin"],
             )?,
+            plugin_shadow_verdicts: counters(
+                "coditect_plugin_shadow_verdicts_total",
+                "What plugins in shadow mode would have done with requests.",
+                &["plugin", "verdict"],
+            )?,
+            plugin_load_failures: counters(
+                "coditect_plugin_load_failures_total",
+                "Plugins that could not be loaded; what was at work before goes on.",
+                &["plugin"],
+            )?,
+            plugins_wanted: gauge(
+                "coditect_plugins_wanted",
+                "Plugins of the configuration and activations of the store.",
+            )?,
+            plugins_unfulfilled: gauge(
+                "coditect_plugins_unfulfilled",
+                "Activations of the store that are not at work as they are wanted.",
+            )?,
+            plugin_labels: Arc::default(),
             refused_heads: counters(
                 "coditect_refused_heads_total",
                 "Requests refused for how they were framed.",
@@ -125,7 +170,7 @@ impl Metrics {
                 "Reloads of the configuration; a refused one leaves the old one running.",
                 &["result"],
             )?,
-            connections,
+            connections: gauge("coditect_open_connections", "Open connections of clients.")?,
             log_dropped,
         })
     }
@@ -150,12 +195,52 @@ impl Metrics {
 
     pub(crate) fn plugin(&self, plugin: &str) -> PluginMetrics {
         PluginMetrics {
-            request_headers: self.plugin_calls.with_label_values(&[plugin, "request_headers"]),
-            response_headers: self.plugin_calls.with_label_values(&[plugin, "response_headers"]),
+            calls: CALLBACKS
+                .map(|callback| (callback, self.plugin_calls.with_label_values(&[plugin, callback]))),
             traps: self.plugin_traps.with_label_values(&[plugin]),
             seconds: self.plugin_seconds.with_label_values(&[plugin]),
             responses: self.plugin_responses.with_label_values(&[plugin]),
+            verdicts: VERDICTS
+                .map(|verdict| (verdict, self.plugin_shadow_verdicts.with_label_values(&[plugin, verdict]))),
         }
+    }
+
+    /// The series of a plugin: those of `label`, or where there are too many plugins, those they share.
+    pub(crate) fn plugin_series(&self, label: &str) -> Arc<PluginSeries> {
+        let mut labels = self.plugin_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = labels.len() >= MAX_PLUGIN_LABELS && !labels.contains_key(label);
+        let label = if full { OTHER_PLUGINS } else { label };
+        if let Some(series) = labels.get(label).and_then(Weak::upgrade) {
+            return series;
+        }
+        let series = Arc::new(PluginSeries { label: label.to_owned(), metrics: self.clone() });
+        labels.insert(label.to_owned(), Arc::downgrade(&series));
+        series
+    }
+
+    fn forget_plugin(&self, label: &str) {
+        // What was never counted is not there to be removed.
+        for callback in CALLBACKS {
+            drop(self.plugin_calls.remove_label_values(&[label, callback]));
+        }
+        drop(self.plugin_traps.remove_label_values(&[label]));
+        drop(self.plugin_seconds.remove_label_values(&[label]));
+        drop(self.plugin_responses.remove_label_values(&[label]));
+        for verdict in VERDICTS {
+            drop(self.plugin_shadow_verdicts.remove_label_values(&[label, verdict]));
+        }
+    }
+
+    /// Counts a plugin that could not be loaded. Labels are names of the configuration's or the operators' plugins; all
+    /// tenants' share one.
+    pub(crate) fn plugin_load_failed(&self, label: &str) {
+        self.plugin_load_failures.with_label_values(&[label]).inc();
+    }
+
+    /// Sets how many plugins are wanted, and how many of them are not at work so.
+    pub(crate) fn plugins_wanted(&self, wanted: usize, unfulfilled: usize) {
+        self.plugins_wanted.set(i64::try_from(wanted).unwrap_or(i64::MAX));
+        self.plugins_unfulfilled.set(i64::try_from(unfulfilled).unwrap_or(i64::MAX));
     }
 
     /// Counts a socket's end. `reason` is one of a fixed list.
@@ -239,12 +324,52 @@ impl UpstreamMetrics {
     }
 }
 
+/// The label of a plugin's series. They go with the last of its versions, so that tenants' uploads do not add up.
+pub(crate) struct PluginSeries {
+    label: String,
+    metrics: Metrics,
+}
+
+impl PluginSeries {
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+impl Drop for PluginSeries {
+    fn drop(&mut self) {
+        let mut labels = self.metrics.plugin_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have taken its place by now.
+        if labels.get(&self.label).is_some_and(|known| known.strong_count() == 0) {
+            labels.remove(&self.label);
+            self.metrics.forget_plugin(&self.label);
+        }
+    }
+}
+
 /// One plugin's series, looked up once.
 #[derive(Clone, Debug)]
 pub(crate) struct PluginMetrics {
-    pub(crate) request_headers: IntCounter,
-    pub(crate) response_headers: IntCounter,
+    calls: [(&'static str, IntCounter); CALLBACKS.len()],
     pub(crate) traps: IntCounter,
-    pub(crate) seconds: Histogram,
+    seconds: Histogram,
     pub(crate) responses: IntCounter,
+    verdicts: [(&'static str, IntCounter); VERDICTS.len()],
+}
+
+impl PluginMetrics {
+    /// Counts what a shadow came to, by one of [`VERDICTS`].
+    pub(crate) fn shadowed(&self, verdict: &str) {
+        if let Some((_, verdicts)) = self.verdicts.iter().find(|(known, _)| *known == verdict) {
+            verdicts.inc();
+        }
+    }
+
+    /// Counts a callback, by its name in the ABI without the prefix.
+    pub(crate) fn called(&self, callback: &str, elapsed: Duration) {
+        if let Some((_, calls)) = self.calls.iter().find(|(known, _)| *known == callback) {
+            calls.inc();
+            self.seconds.observe(elapsed.as_secs_f64());
+        }
+    }
 }

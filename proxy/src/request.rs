@@ -2,12 +2,11 @@
 
 use crate::access_log;
 use crate::gate::WorkspaceEnd;
-use crate::plugins::{Chain, Facts, Properties};
-use crate::snapshot::{RouteEntry, Snapshot, TargetEntry};
+use crate::plugins::PluginRun;
+use crate::snapshot::{RouteEntry, TargetEntry};
 use crate::trace::TraceParent;
 use crate::upstream::Upstream;
 use coditect_auth::{Entropy, Identity};
-use coditect_proxy_wasm::LocalResponse;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +25,6 @@ pub struct RequestCtx {
     pub(crate) client: Option<IpAddr>,
     /// Whether the client's side is encrypted, as a trusted proxy says.
     pub(crate) secure: bool,
-    pub(crate) snapshot: Option<Arc<Snapshot>>,
     pub(crate) route: Option<Arc<RouteEntry>>,
     pub(crate) identity: Option<Identity>,
     pub(crate) workspace: Option<Uuid>,
@@ -39,8 +37,10 @@ pub struct RequestCtx {
     pub(crate) own_cookies: Option<HeaderValue>,
     /// The client's `Authorization`, which plugins do not see, for an upstream whose route hands it on.
     pub(crate) authorization: Option<HeaderValue>,
-    /// What a plugin put in the place of an upstream's response.
-    pub(crate) replacement: Option<Replacement>,
+    /// Whether the client waits to be asked for the body.
+    pub(crate) expects: bool,
+    /// Whether the client is to get no answer at all.
+    pub(crate) unanswered: bool,
     /// The upstream's addresses tried so far, and this request's turn among them.
     pub(crate) attempts: usize,
     pub(crate) turn: usize,
@@ -66,7 +66,6 @@ impl RequestCtx {
             peer: None,
             client: None,
             secure: false,
-            snapshot: None,
             route: None,
             identity: None,
             workspace: None,
@@ -75,7 +74,8 @@ impl RequestCtx {
             plugins: None,
             own_cookies: None,
             authorization: None,
-            replacement: None,
+            expects: false,
+            unanswered: false,
             attempts: 0,
             turn: 0,
             forwarded: false,
@@ -117,21 +117,4 @@ impl Seen {
             protocol,
         }
     }
-}
-
-/// What takes the place of an upstream's response.
-pub(crate) enum Replacement {
-    /// A plugin's own response.
-    Plugin(LocalResponse),
-    /// The refusal because a plugin failed.
-    Failed,
-}
-
-/// The plugins at work on a request.
-pub(crate) struct PluginRun {
-    pub(crate) chain: Chain,
-    pub(crate) facts: Facts,
-    pub(crate) properties: Properties,
-    /// The request as the plugins left it, where the connection has been taken over by a socket.
-    pub(crate) request: Option<Box<RequestHeader>>,
 }

@@ -5,7 +5,7 @@
 
 use crate::access_log::AccessLog;
 use crate::admin::{Admin, Readiness};
-use crate::app::{EdgeApp, Limits};
+use crate::app::{EdgeApp, Limits, UPSTREAM_POOL};
 use crate::client_stream::ClientStream;
 use crate::gate::Gate;
 use crate::metrics::{Metrics, Open};
@@ -18,6 +18,8 @@ use coditect_auth::{Clock, Entropy};
 use coditect_config::ServerConfig;
 use pingora::apps::http_app::HttpServer;
 use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
 use prometheus::{IntGauge, Registry};
 use std::io;
 use std::net::SocketAddr;
@@ -93,6 +95,7 @@ impl Server {
                 entropy: Arc::clone(&parts.entropy),
                 observer: parts.sockets,
             },
+            connector: Connector::new(Some(ConnectorOptions::new(UPSTREAM_POOL))),
             clock: parts.clock,
             entropy: parts.entropy,
         });

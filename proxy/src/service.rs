@@ -1,24 +1,24 @@
 //! A request's way through the edge, phase by phase (Pingora's `ProxyHttp`).
 //!
-//! [`arrive`](EdgeService::arrive) route → gate → plugins, then the target: a service in the process, files or a
-//! tunnel are served right there; an upstream is left to Pingora's own forwarding, whose hooks are at the end.
+//! [`arrive`](EdgeService::arrive): route → gate, then the target. A request that meets plugins goes through the
+//! [`pipeline`], whatever its target, as do those for a service in the process or a WebSocket. What else is for an
+//! upstream is left to Pingora's own forwarding, whose hooks are at the end.
 
 use crate::access_log::AccessLog;
-use crate::arrival;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::plugins::{Verdict, View};
-use crate::reply::{Reply, refusal};
-use crate::request::{Replacement, RequestCtx};
+use crate::reply::refusal;
+use crate::request::RequestCtx;
 use crate::snapshot::{Snapshot, TargetEntry};
 use crate::tunnel::{self, Tunnels};
-use crate::{call, files_target, finish, forward, respond};
+use crate::{expect, failure, files_target, finish, forward, origin, pipeline, respond};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coditect_auth::{Clock, Entropy};
 use http::StatusCode;
 use http::header::TRANSFER_ENCODING;
+use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -37,6 +37,8 @@ pub struct EdgeService {
     pub(crate) metrics: Metrics,
     pub(crate) access_log: AccessLog,
     pub(crate) tunnels: Tunnels,
+    /// Connections to upstreams for requests that meet plugins; Pingora's own forwarding has its own.
+    pub(crate) connector: Connector,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
@@ -55,59 +57,32 @@ impl EdgeService {
             respond::write(session, ctx, refused).await?;
             return Ok(Next::Done);
         }
-        match self.request_plugins(session, ctx) {
-            Verdict::Continue => {}
-            Verdict::Respond(local) => {
-                ctx.code = Some("PLUGIN_RESPONSE");
-                respond::write(session, ctx, respond::from_plugin(local)).await?;
-                return Ok(Next::Done);
-            }
-            Verdict::Failed => {
-                ctx.code = Some("PLUGIN_FAILED");
-                respond::write(session, ctx, respond::plugin_failed()).await?;
-                return Ok(Next::Done);
-            }
-        }
         self.target(session, ctx).await
-    }
-
-    /// Runs the plugins' request phase.
-    fn request_plugins(&self, session: &mut Session, ctx: &mut RequestCtx) -> Verdict {
-        let end_of_stream = session.is_body_empty();
-        let Some(run) = &mut ctx.plugins else { return Verdict::Continue };
-        let mut view = View {
-            facts: &run.facts,
-            request: session.req_header_mut(),
-            response: None,
-            properties: &mut run.properties,
-        };
-        run.chain.request_headers(&mut view, end_of_stream)
     }
 
     async fn target(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Next> {
         let Some(route) = ctx.route.clone() else { return Ok(Next::Done) };
         match &route.target {
-            TargetEntry::Local(service) => {
-                arrival::give_back_cookies(session, ctx)?;
-                call::local(session, ctx, service).await?;
-                Ok(Next::Done)
-            }
+            _ if ctx.plugins.is_some() => {}
             TargetEntry::Files { files, console } => {
-                let reply = files_target::answer(session, ctx, files, *console).await;
+                let reply = files_target::answer(session.req_header(), ctx, files, *console).await;
                 respond::write(session, ctx, reply).await?;
-                Ok(Next::Done)
+                return Ok(Next::Done);
             }
-            TargetEntry::Upstream(upstream) if tunnel::is_websocket(session.req_header()) => {
-                self.tunnels.serve(session, ctx, upstream).await?;
-                Ok(Next::Done)
+            TargetEntry::Upstream(_) if !tunnel::is_websocket(session.req_header()) => {
+                return self.before_forwarding(session, ctx).await;
             }
-            TargetEntry::Upstream(_) => self.before_forwarding(session, ctx).await,
+            TargetEntry::Local(_) | TargetEntry::Upstream(_) => {}
         }
+        pipeline::run(self, session, ctx).await?;
+        Ok(Next::Done)
     }
 
     /// Sees that the body's beginning is sound before an upstream hears of the request.
     async fn before_forwarding(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Next> {
-        call::expected(session).await?;
+        if expect::take(session) {
+            session.write_continue_response().await?;
+        }
         if session.is_body_empty() || !session.req_header().headers.contains_key(TRANSFER_ENCODING) {
             return Ok(Next::Forward);
         }
@@ -130,65 +105,6 @@ impl EdgeService {
             }
         }
     }
-
-    /// What a client gets when forwarding failed before anything was sent to it.
-    fn failure(error: &Error, ctx: &mut RequestCtx) -> Option<Reply> {
-        let (status, code, message) = match (error.etype(), error.esource()) {
-            (ErrorType::HTTPStatus(413), _) => {
-                ctx.code = Some("PAYLOAD_TOO_LARGE");
-                return Some(call::too_large());
-            }
-            (
-                ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
-                ErrorSource::Upstream,
-            ) => (StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", "the upstream did not answer in time"),
-            (_, ErrorSource::Upstream) if is_connect(error.etype()) => {
-                (StatusCode::BAD_GATEWAY, "UPSTREAM_UNREACHABLE", "the upstream could not be reached")
-            }
-            (_, ErrorSource::Upstream) => (
-                StatusCode::BAD_GATEWAY,
-                "BAD_GATEWAY",
-                "the upstream broke off or sent what is no HTTP response",
-            ),
-            (
-                ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::ReadError,
-                ErrorSource::Downstream,
-            ) if !is_malformed(error) => {
-                ctx.code = Some("CLIENT_GONE");
-                return None;
-            }
-            (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Downstream) => {
-                ctx.code = Some("REQUEST_TIMEOUT");
-                let message = "the request did not arrive in time";
-                return Some(refusal(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message));
-            }
-            (_, ErrorSource::Downstream) => {
-                (StatusCode::BAD_REQUEST, "BAD_REQUEST", "the request is malformed or was cut off")
-            }
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the edge failed to serve this request"),
-        };
-        ctx.code = Some(code);
-        Some(refusal(status, code, message))
-    }
-}
-
-/// Whether reading failed because of what was read.
-fn is_malformed(error: &Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<std::io::Error>();
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
-}
-
-fn is_connect(etype: &ErrorType) -> bool {
-    matches!(
-        etype,
-        ErrorType::ConnectRefused
-            | ErrorType::ConnectNoRoute
-            | ErrorType::ConnectError
-            | ErrorType::ConnectTimedout
-            | ErrorType::SocketError
-            | ErrorType::BindError
-            | ErrorType::UnknownError
-    )
 }
 
 /// The service as Pingora's phases; the listeners' side holds it too.
@@ -227,21 +143,7 @@ impl ProxyHttp for Edge {
             ctx.forwarded = true;
             ctx.turn = upstream.take_turn();
         }
-        let unresolved = |message: String| Error::explain(ErrorType::ConnectNoRoute, message).into_up();
-        let address = match upstream.address(ctx.turn, ctx.attempts).await {
-            Ok(Some(address)) => address,
-            Ok(None) => {
-                return Err(unresolved(format!("upstream {}: no address left to try", upstream.config.name)));
-            }
-            Err(error) => return Err(unresolved(format!("upstream {}: {error}", upstream.config.name))),
-        };
-        let mut peer = Box::new(HttpPeer::new(address, false, String::new()));
-        peer.options.connection_timeout = Some(upstream.config.connect_timeout);
-        peer.options.total_connection_timeout = Some(upstream.config.connect_timeout);
-        peer.options.read_timeout = Some(upstream.config.response_timeout);
-        peer.options.write_timeout = Some(upstream.config.response_timeout);
-        peer.options.idle_timeout = Some(upstream.config.keepalive);
-        Ok(peer)
+        origin::upstream::peer(&upstream, ctx).await
     }
 
     fn fail_to_connect(
@@ -286,7 +188,7 @@ impl ProxyHttp for Edge {
 
     async fn response_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
@@ -300,36 +202,23 @@ impl ProxyHttp for Edge {
             forward::interim(response);
             return Ok(());
         }
-        forward::to_client(response, ctx)?;
-        // The upstream's response is given up; `fail_to_proxy` sends the other one.
-        ctx.replacement = match respond::run_plugins(session, ctx, response, false) {
-            Verdict::Continue => return Ok(()),
-            Verdict::Respond(local) => Some(Replacement::Plugin(local)),
-            Verdict::Failed => Some(Replacement::Failed),
-        };
-        Error::e_explain(ErrorType::InternalError, "a plugin replaced the response")
+        forward::to_client(response, ctx)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
-        let reply = match ctx.replacement.take() {
-            Some(Replacement::Plugin(local)) => Some(respond::from_plugin(local)),
-            Some(Replacement::Failed) => {
-                ctx.code = Some("PLUGIN_FAILED");
-                Some(respond::plugin_failed())
-            }
-            None => EdgeService::failure(error, ctx),
-        };
+        let reply = if ctx.unanswered { None } else { failure::reply(error, ctx) };
         let unanswered = !ctx.socket && session.response_written().is_none();
         let mut error_code = 0;
         if let Some(reply) = reply.filter(|_| unanswered) {
             error_code = reply.status().as_u16();
             session.set_keepalive(None);
-            // The response phase has run, or must not run on a half-made response.
-            let plugins = ctx.plugins.take();
             if let Err(error) = respond::write(session, ctx, reply).await {
                 tracing::debug!(%error, "an error could not be told to the client");
             }
-            ctx.plugins = plugins;
+            if let (Some(run), Some(written)) = (&ctx.plugins, session.response_written()) {
+                // Past the plugins, but for their log phase.
+                run.view().response = Some(Box::new(written.clone()));
+            }
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }

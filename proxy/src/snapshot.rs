@@ -4,7 +4,7 @@ use crate::files::{EmbeddedFile, Files, Source};
 use crate::gate::Origins;
 use crate::local::LocalService;
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::plugins::{Link, PluginError, PluginLoader};
+use crate::plugins::PluginSet;
 use crate::route::RouteTable;
 use crate::upstream::Upstream;
 use coditect_config::{Config, LocalService as LocalName, Route, Target};
@@ -24,8 +24,10 @@ pub struct Services {
 }
 
 /// One configuration at work.
+#[derive(Clone)]
 pub struct Snapshot {
-    pub(crate) routes: RouteTable<Arc<RouteEntry>>,
+    pub(crate) routes: Arc<RouteTable<Arc<RouteEntry>>>,
+    pub(crate) plugins: Arc<PluginSet>,
     pub(crate) origins: Origins,
     trusted_proxies: Vec<IpNet>,
     pub(crate) workspace_host: Option<String>,
@@ -35,7 +37,6 @@ pub struct Snapshot {
 pub(crate) struct RouteEntry {
     pub(crate) config: Route,
     pub(crate) target: TargetEntry,
-    pub(crate) links: Vec<Arc<Link>>,
     pub(crate) metrics: RouteMetrics,
 }
 
@@ -47,17 +48,8 @@ pub(crate) enum TargetEntry {
 }
 
 impl Snapshot {
-    /// Builds a snapshot; reads and compiles plugins, so it takes time: not on the request path.
-    ///
-    /// # Errors
-    /// A plugin could not be loaded. Nothing has changed then.
-    pub fn build(
-        config: &Config,
-        services: &Services,
-        loader: &PluginLoader,
-        metrics: &Metrics,
-    ) -> Result<Self, PluginError> {
-        let plugins = loader.load_all(&config.plugins, metrics)?;
+    /// Builds a snapshot of a configuration with these plugins.
+    pub(crate) fn build(config: &Config, services: &Services, metrics: &Metrics, plugins: PluginSet) -> Self {
         let upstreams: HashMap<&str, Arc<Upstream>> = config
             .upstreams
             .iter()
@@ -85,34 +77,25 @@ impl Snapshot {
                     TargetEntry::Files { files, console: false }
                 }
             };
-            let links = route
-                .plugins
-                .iter()
-                .filter_map(|link| {
-                    let loaded = plugins.get(&link.plugin)?.clone();
-                    for tenant in link.tenants.iter().flatten() {
-                        // The first request need not wait for the instance; a failure shows again there.
-                        if let Err(error) = loaded.plugin.warm(&tenant.to_string()) {
-                            tracing::warn!(plugin = link.plugin, %tenant, %error, "no instance could be started ahead");
-                        }
-                    }
-                    let tenants = link.tenants.as_ref().map(|tenants| tenants.iter().copied().collect());
-                    Some(Arc::new(Link { loaded, tenants }))
-                })
-                .collect();
             let metrics = metrics.route(&route.prefix.text);
-            let entry = RouteEntry { config: route.clone(), target, links, metrics };
+            let entry = RouteEntry { config: route.clone(), target, metrics };
             entries.push((route.prefix.clone(), Arc::new(entry)));
         }
-        Ok(Self {
-            routes: RouteTable::new(entries),
+        Self {
+            routes: Arc::new(RouteTable::new(entries)),
+            plugins: Arc::new(plugins),
             origins: Origins {
                 listed: config.server.allowed_origins.clone(),
                 own: config.server.allow_own_origin,
             },
             trusted_proxies: config.server.trusted_proxies.clone(),
             workspace_host: config.server.workspace_host.clone(),
-        })
+        }
+    }
+
+    /// The same with other plugins.
+    pub(crate) fn with_plugins(&self, plugins: PluginSet) -> Self {
+        Self { plugins: Arc::new(plugins), ..self.clone() }
     }
 
     /// Whether a peer's forwarding headers are believed.

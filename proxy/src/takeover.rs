@@ -5,7 +5,7 @@ use crate::request::RequestCtx;
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -24,10 +24,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 pub(crate) async fn switch(
     session: &mut Session,
     ctx: &mut RequestCtx,
-    headers: HeaderMap,
+    headers: &HeaderMap,
 ) -> pingora::Result<Prefixed<Stream>> {
     let mut head = ResponseHeader::build(101, Some(headers.len() + 3))?;
-    for (name, value) in &headers {
+    for (name, value) in headers {
         if ![CONNECTION, UPGRADE, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
             head.append_header(name.clone(), value.clone())?;
         }
@@ -51,15 +51,11 @@ pub(crate) async fn switch(
 
 /// Takes the connection, and what the client sent after its request.
 async fn take(session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Prefixed<Stream>> {
-    let request: RequestHeader = session.req_header().clone();
     // Nothing reads from this end; Pingora only closes it.
     ctx.socket = true; // from here on nobody may ask the session for its request
     let (nothing, _) = tokio::io::duplex(1);
     let nothing = ServerSession::new_http1(Box::new(nothing));
     let mut taken = std::mem::replace(&mut *session.downstream_session, nothing);
-    if let Some(run) = &mut ctx.plugins {
-        run.request = Some(Box::new(request));
-    }
     // A session that is kept alive and may pipeline gives back its stream and what was read past the request.
     taken.set_keepalive(Some(60));
     taken.set_keepalive_reuses_remaining(None);

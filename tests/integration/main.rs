@@ -21,6 +21,8 @@ mod outages;
 mod people;
 mod plugins;
 mod plugins_api;
+mod plugins_live;
+mod plugins_phases;
 mod proxying;
 mod sandbox;
 mod shutdown;

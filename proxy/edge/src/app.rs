@@ -4,16 +4,16 @@ use crate::adapters::{Api, AuditedSockets, HostTrials, Ready, StoredWorkspaces, 
 use crate::audit::Audit;
 use crate::audit_key::AuditKey;
 use crate::cli::say;
-use crate::feed::{Feed, OnGone};
+use crate::feed::{Feed, OnGone, Told};
 use crate::keys::{TokenSigning, token_signing};
 use crate::log;
+use crate::plugins::{PluginChanges, StoredPlugins};
 use crate::running::TerminalsAndSockets;
 use crate::signals::{Asked, Signals};
 use crate::storage;
 use crate::store::{self, StoreSocket};
 use crate::upkeep::Upkeep;
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle, Transfers};
 use coditect_auth::{
     Clock, Entropy, Families, PasswordHasher, PasswordSettings, SystemClock, SystemEntropy, TokenIssuer,
@@ -21,7 +21,7 @@ use coditect_auth::{
 };
 use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
-    AccessLog, EmbeddedFile, Gate, Metrics, Parts, PluginLoader, Server, Services, Snapshot, WorkspaceEnds,
+    AccessLog, EmbeddedFile, Gate, Live, Metrics, Parts, PluginLoader, Server, Services, WorkspaceEnds,
 };
 use coditect_store::{Accesses, Quota, Repositories};
 use coditect_terminal::TerminalService;
@@ -94,17 +94,10 @@ struct App {
     /// Ends after all that it is told of, and before the store does.
     audit: Audit,
     store_socket: Option<StoreSocket>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    reloader: Arc<Reloader>,
+    live: Arc<Live>,
+    metrics: Metrics,
     /// Has the key set read at once.
     read_keys: Arc<Notify>,
-}
-
-/// What a new configuration is built with.
-struct Reloader {
-    services: Services,
-    plugins: PluginLoader,
-    metrics: Metrics,
 }
 
 impl App {
@@ -161,8 +154,11 @@ impl App {
             workspaces.clone(),
             sockets.clone(),
         );
-        let plugins = PluginLoader::new(Arc::clone(&clock), Arc::clone(&entropy))
+        let plugins = PluginLoader::new(&config.plugin_host, Arc::clone(&clock), Arc::clone(&entropy))
             .context("the plugin host cannot start")?;
+        background.spawn(coditect_proxy::drive_plugins(plugins.engine().clone()));
+        plugins.register(&registry)?;
+        let plugin_changes = Arc::<PluginChanges>::default();
         let running = TerminalsAndSockets {
             repositories: repositories.clone(),
             terminals: terminals.clone(),
@@ -174,7 +170,8 @@ impl App {
                 terminals.close_people(tenant, user);
             })
         };
-        let feed = Feed::new(store, keys, Arc::clone(&families), Arc::new(running.clone()), gone);
+        let told = Told { running: Arc::new(running.clone()), gone, plugins: Arc::clone(&plugin_changes) };
+        let feed = Feed::new(store, keys, Arc::clone(&families), told);
         background.spawn(feed.follow());
         let router = coditect_api::router(ApiState {
             repositories: repositories.clone(),
@@ -195,23 +192,22 @@ impl App {
         });
 
         let metrics = Metrics::new(&registry)?;
-        let reloader = Arc::new(Reloader {
-            services: Services {
-                api: Arc::new(Api { router, running: running.clone() }),
-                terminal: Arc::new(Terminals(terminals.clone())),
-                console: CONSOLE,
-            },
-            plugins,
-            metrics: metrics.clone(),
-        });
-        let snapshot = Arc::new(ArcSwap::from_pointee(reloader.build(&config)?));
+        let services = Services {
+            api: Arc::new(Api { router, running: running.clone() }),
+            terminal: Arc::new(Terminals(terminals.clone())),
+            console: CONSOLE,
+        };
+        let live = Arc::new(Live::start(&config, services, plugins, metrics.clone()).await?);
+        let stored_plugins = StoredPlugins::new(repositories.clone(), Arc::clone(&live), plugin_changes);
+        stored_plugins.start().await.context("which plugins are at work cannot be read")?;
+        background.spawn(stored_plugins.follow());
         let access_log = match config.server.access_log {
             true => AccessLog::to(std::io::stdout(), metrics.access_log_dropped())
                 .context("the access log cannot start")?,
             false => AccessLog::off(metrics.access_log_dropped()),
         };
         let parts = Parts {
-            snapshot: Arc::clone(&snapshot),
+            snapshot: live.snapshot(),
             gate: Gate::new(
                 verifier,
                 issuer,
@@ -221,7 +217,7 @@ impl App {
                 Arc::new(repositories.clone()),
                 Arc::clone(&clock),
             ),
-            metrics,
+            metrics: metrics.clone(),
             registry,
             readiness: Arc::new(Ready {
                 repositories: repositories.clone(),
@@ -242,8 +238,8 @@ impl App {
             background,
             audit,
             store_socket,
-            snapshot,
-            reloader,
+            live,
+            metrics,
             read_keys,
         };
         app.introduce(&tokens_told, audit_key_made, &storage.description);
@@ -295,20 +291,21 @@ impl App {
     /// Takes routes, upstreams and plugins from the file anew. A bad file changes nothing.
     async fn reload(&self) {
         self.read_keys.notify_one();
-        let (reloader, file) = (Arc::clone(&self.reloader), self.file.clone());
-        let built = tokio::task::spawn_blocking(move || {
-            let config = load(file.as_deref())?;
-            let snapshot = reloader.build(&config)?;
-            anyhow::Ok((config, snapshot))
-        });
-        let built = built.await.map_err(anyhow::Error::from).and_then(|built| built);
-        self.reloader.metrics.reloaded(built.is_ok());
-        match built {
-            Ok((config, snapshot)) => {
-                self.snapshot.store(Arc::new(snapshot));
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || load(file.as_deref())).await;
+        let taken = async {
+            let config = read??;
+            self.live.take(&config).await?;
+            anyhow::Ok(config)
+        };
+        let taken = taken.await;
+        self.metrics.reloaded(taken.is_ok());
+        match taken {
+            Ok(config) => {
                 tracing::info!(
                     routes = config.routes.len(),
-                    "configuration reloaded; listeners, store, auth and terminals keep theirs until a restart"
+                    "configuration reloaded; listeners, store, auth, terminals and the plugin host keep theirs until \
+                     a restart"
                 );
             }
             Err(error) => tracing::error!(
@@ -316,12 +313,6 @@ impl App {
                 "the new configuration was refused, the old one goes on"
             ),
         }
-    }
-}
-
-impl Reloader {
-    fn build(&self, config: &Config) -> anyhow::Result<Snapshot> {
-        Ok(Snapshot::build(config, &self.services, &self.plugins, &self.metrics)?)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::cli::say;
 use crate::storage;
 use anyhow::Context;
 use coditect_auth::{SystemClock, SystemEntropy};
-use coditect_config::{Auth, Config, Route};
+use coditect_config::{Auth, Config, PluginHostConfig, PluginUse, Route};
 use coditect_proxy::{JWKS_PATH, PluginLoader, RouteTable};
 use serde_json::json;
 use std::path::Path;
@@ -37,7 +37,9 @@ fn load_plugins(config: &Config) -> anyhow::Result<()> {
     if config.plugins.is_empty() {
         return Ok(());
     }
-    let loader = PluginLoader::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+    // It leaves nothing behind.
+    let host = PluginHostConfig { cache_dir: None, ..config.plugin_host.clone() };
+    let loader = PluginLoader::new(&host, Arc::new(SystemClock), Arc::new(SystemEntropy))
         .context("the plugin host cannot start")?;
     loader.try_load(&config.plugins)?;
     Ok(())
@@ -56,12 +58,22 @@ fn who(auth: Auth) -> &'static str {
     }
 }
 
-fn plugins(route: &Route) -> Vec<String> {
-    let uses = route.plugins.iter().map(|used| match &used.tenants {
-        None => used.plugin.clone(),
-        Some(tenants) => format!("{} ({} tenants)", used.plugin, tenants.len()),
-    });
-    uses.collect()
+/// The plugins of a list, each with for whom it is.
+fn plugins(uses: &[PluginUse]) -> Vec<String> {
+    let told = |used: &PluginUse| {
+        let tenants = used.tenants.as_ref().map(|tenants| match tenants.len() {
+            1 => "1 tenant".to_owned(),
+            several => format!("{several} tenants"),
+        });
+        let share = (used.share_percent < 100).then(|| format!("{} %", used.share_percent));
+        let shadow = used.shadow.then(|| "shadow".to_owned());
+        let for_whom: Vec<_> = [tenants, share, shadow].into_iter().flatten().collect();
+        match for_whom.is_empty() {
+            true => used.plugin.clone(),
+            false => format!("{} ({})", used.plugin, for_whom.join(", ")),
+        }
+    };
+    uses.iter().map(told).collect()
 }
 
 fn print(name: &str, config: &Config) {
@@ -77,13 +89,19 @@ fn print(name: &str, config: &Config) {
     for (prefix, route) in table(config).iter() {
         let target = route.target.to_string();
         let strip = if route.strip_prefix { ", prefix stripped" } else { "" };
-        row(&prefix.text, who(route.auth), &format!("{target}{strip}"), &plugins(route).join(", "));
+        row(&prefix.text, who(route.auth), &format!("{target}{strip}"), &plugins(&route.plugins).join(", "));
         for public in &route.public {
             row(&format!("  {} {}", public.method, public.path), "public", "", "");
         }
     }
     if !config.routes.iter().any(|route| route.prefix.segments.is_empty()) {
         row("(anything else)", "", "404 NOT_FOUND", "");
+    }
+    if !config.plugin_chain.is_empty() {
+        say(&format!(
+            "\nplugins of every route, before its own: {}",
+            plugins(&config.plugin_chain).join(", ")
+        ));
     }
     for upstream in &config.upstreams {
         say(&format!("\nupstream {} is {}:{}", upstream.name, upstream.host, upstream.port));
@@ -101,9 +119,12 @@ fn report(config: &Config) -> serde_json::Value {
                 route.public.iter().map(|public| format!("{} {}", public.method, public.path)).collect();
             json!({
                 "prefix": prefix.text, "auth": who(route.auth), "target": route.target.to_string(),
-                "strip_prefix": route.strip_prefix, "public": public, "plugins": plugins(route),
+                "strip_prefix": route.strip_prefix, "public": public, "plugins": plugins(&route.plugins),
             })
         })
         .collect();
-    json!({ "valid": true, "routes": routes, "warnings": config.warnings })
+    json!({
+        "valid": true, "routes": routes, "plugin_chain": plugins(&config.plugin_chain),
+        "warnings": config.warnings,
+    })
 }

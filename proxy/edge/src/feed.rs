@@ -2,11 +2,12 @@
 //!
 //! A token family that was revoked elsewhere ends here as soon as the feed tells, sockets included; so do all of a tenant
 //! that is suspended or gone, the terminals of whoever is gone, and what runs in a workspace that was paused or removed
-//! elsewhere. Where the feed cannot tell exactly (after an absence, or by a kind this version does not know), everything
-//! is looked up again.
+//! elsewhere. Plugins that were put to work or out of it are read again. Where the feed cannot tell exactly (after an
+//! absence, or by a kind this version does not know), everything is looked up again.
 
 use std::time::Duration;
 
+use crate::plugins::PluginChanges;
 use crate::running::Running;
 use coditect_auth::{Families, Recheck};
 use coditect_store::changes::{Change, Followed, Follower};
@@ -24,33 +25,35 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Told of a tenant, or one of its users, that is gone.
 pub(crate) type OnGone = Box<dyn Fn(Uuid, Option<Uuid>) + Send + Sync>;
 
+/// Who is told of changes, beside the sign-ins.
+pub(crate) struct Told {
+    pub(crate) running: Arc<dyn Running>,
+    pub(crate) gone: OnGone,
+    pub(crate) plugins: Arc<PluginChanges>,
+}
+
 /// This replica's follower of the feed.
 pub(crate) struct Feed {
     store: Store,
     keys: Keyspace,
     families: Arc<Families>,
-    running: Arc<dyn Running>,
-    gone: OnGone,
+    told: Told,
     /// Whether everything is to be looked up again, since changes may have been missed.
     missed: bool,
     pause: Duration,
 }
 
 impl Feed {
-    pub(crate) fn new(
-        store: Store,
-        keys: Keyspace,
-        families: Arc<Families>,
-        running: Arc<dyn Running>,
-        gone: OnGone,
-    ) -> Self {
+    pub(crate) fn new(store: Store, keys: Keyspace, families: Arc<Families>, told: Told) -> Self {
         // Families may be admitted before the follower has its place.
-        Self { store, keys, families, running, gone, missed: true, pause: FIRST_PAUSE }
+        Self { store, keys, families, told, missed: true, pause: FIRST_PAUSE }
     }
 
     /// Follows until it is dropped or the store is closed.
     pub(crate) async fn follow(mut self) {
         let Some(mut follower) = self.begin().await else { return };
+        // What was read before may have changed before the follower had its place.
+        self.told.plugins.note_all();
         loop {
             if self.missed {
                 self.catch_up().await;
@@ -87,7 +90,7 @@ impl Feed {
     /// Looks everything up again.
     async fn catch_up(&mut self) {
         let (sign_ins, workspaces) =
-            tokio::join!(self.families.recheck(Recheck::All), self.running.recheck_all());
+            tokio::join!(self.families.recheck(Recheck::All), self.told.running.recheck_all());
         if let Err(error) = &sign_ins {
             tracing::warn!(%error, "sign-ins that may have ended elsewhere: trying again");
         }
@@ -105,6 +108,7 @@ impl Feed {
         let Followed::Changes(changes) = followed else {
             tracing::warn!("the change feed went on without this replica; everything is looked up again");
             self.missed = true;
+            self.told.plugins.note_all();
             return;
         };
         for recorded in changes {
@@ -112,7 +116,7 @@ impl Feed {
                 Change::FamilyRevoked { family, .. } => self.families.revoke(family),
                 Change::UserRevoked { tenant, user } => self.recheck(Recheck::User { tenant, user }).await,
                 Change::WorkspaceEnded { tenant, workspace } => {
-                    if let Err(error) = self.running.recheck(tenant, workspace).await {
+                    if let Err(error) = self.told.running.recheck(tenant, workspace).await {
                         tracing::warn!(%error, "a workspace that ended elsewhere: trying again");
                         self.missed = true;
                     }
@@ -120,22 +124,27 @@ impl Feed {
                 Change::TenantSuspended { tenant } => {
                     self.families.suspend(tenant);
                     // What its terminals run would go on otherwise.
-                    (self.gone)(tenant, None);
+                    (self.told.gone)(tenant, None);
                 }
                 Change::TenantResumed { tenant } => self.families.resume(tenant),
                 Change::TenantRemoved { tenant } => {
                     self.families.remove_tenant(tenant);
-                    (self.gone)(tenant, None);
+                    self.told.plugins.note(Some(tenant));
+                    (self.told.gone)(tenant, None);
                 }
                 Change::UserRemoved { tenant, user } => {
-                    (self.gone)(tenant, Some(user));
+                    (self.told.gone)(tenant, Some(user));
                     self.recheck(Recheck::User { tenant, user }).await;
                 }
-                // Nothing is cached of these.
-                Change::ConfigurationChanged
-                | Change::PluginActivated { .. }
-                | Change::PluginDeactivated { .. } => {}
-                _ => self.missed = true,
+                Change::PluginActivated { tenant, .. } | Change::PluginDeactivated { tenant, .. } => {
+                    self.told.plugins.note(tenant);
+                }
+                // Nothing is cached of it.
+                Change::ConfigurationChanged => {}
+                _ => {
+                    self.missed = true;
+                    self.told.plugins.note_all();
+                }
             }
         }
     }
@@ -287,8 +296,8 @@ mod tests {
             let workspaces = Arc::new(Workspaces::default());
             let (gone, told) = tokio::sync::mpsc::unbounded_channel();
             let gone: OnGone = Box::new(move |tenant, user| gone.send((tenant, user)).unwrap());
-            let feed =
-                Feed::new(store.clone(), keys.clone(), Arc::clone(&families), workspaces.clone(), gone);
+            let others = Told { running: workspaces.clone(), gone, plugins: Arc::default() };
+            let feed = Feed::new(store.clone(), keys.clone(), Arc::clone(&families), others);
             let following = tokio::spawn(feed.follow());
             Self { _directory: directory, store, keys, source, families, workspaces, told, following }
         }
@@ -427,7 +436,8 @@ mod tests {
         let source = Arc::new(Source::default());
         let families = Arc::new(Families::new(source, Arc::new(ManualClock::new(1))));
         let running = Arc::new(Workspaces::default());
-        let mut feed = Feed::new(store, Keyspace::new("test"), families, running, Box::new(|_, _| ()));
+        let told = Told { running, gone: Box::new(|_, _| ()), plugins: Arc::default() };
+        let mut feed = Feed::new(store, Keyspace::new("test"), families, told);
         let longest = (0..20).map(|_| feed.longer_pause()).max().unwrap();
         assert!(longest < Duration::from_secs(1), "{longest:?}");
     }

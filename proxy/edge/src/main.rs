@@ -10,6 +10,7 @@ mod feed;
 mod health;
 mod keys;
 mod log;
+mod plugins;
 mod running;
 mod signals;
 mod storage;

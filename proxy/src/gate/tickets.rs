@@ -167,6 +167,7 @@ mod tests {
             forward_authorization: false,
             max_body_bytes: None,
             plugins: Vec::new(),
+            plugin_timeout: std::time::Duration::from_secs(15),
         }
     }
 

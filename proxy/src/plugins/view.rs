@@ -1,14 +1,17 @@
-//! A request and its response as a plugin sees them.
+//! A request and its response as plugins see them: the header maps, and what may be written in them.
+//!
+//! The view owns both heads for the life of the request. The session keeps an outline of the request only
+//! ([`View::take_request`]), since Pingora asks it for method, version and framing.
 
-use coditect_proxy_wasm::{Exchange, HeaderMap, Refused};
-use http::HeaderName;
-use http::header::HOST;
+use super::attributes::{self, Facts, Progress};
+use super::properties::Properties;
+use coditect_proxy_wasm::{Exchange, HeaderMap, Refused, SharedExchange};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use std::net::SocketAddr;
-use uuid::Uuid;
+use pingora::proxy::Session;
+use std::sync::{Arc, Mutex};
 
-/// Properties one request may carry from plugin to plugin.
-const MAX_PROPERTIES: usize = 64;
 /// Headers that decide where a message ends, whose connection it is, or who the caller is: not a plugin's to write.
 const NOT_WRITABLE: [&str; 16] = [
     "host",
@@ -29,63 +32,109 @@ const NOT_WRITABLE: [&str; 16] = [
     "http2-settings",
 ];
 
-/// What the edge knows of a request, offered as properties.
-#[derive(Debug, Default)]
-pub(crate) struct Facts {
-    pub(crate) request_id: String,
-    /// `coditect.route`
-    pub(crate) route: String,
-    /// `coditect.tenant`
-    pub(crate) tenant: Option<Uuid>,
-    /// `coditect.user`
-    pub(crate) user: Option<Uuid>,
-    /// `coditect.session`: the auth session.
-    pub(crate) session: Option<Uuid>,
-    /// `coditect.workspace`
-    pub(crate) workspace: Option<Uuid>,
-    /// `source.address`, `source.port`
-    pub(crate) client: Option<SocketAddr>,
-    /// `request.protocol`
-    pub(crate) protocol: &'static str,
-    /// Whether `:scheme` is https.
-    pub(crate) secure: bool,
+/// The request's pseudo-headers, in Envoy's order. The scheme's absence hinders nobody.
+const REQUEST_PSEUDO: [&[u8]; 4] = [b":authority", b":path", b":method", b":scheme"];
+
+/// One request and its response.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) progress: Progress,
+    pub(crate) request: RequestHeader,
+    pub(crate) request_trailers: Option<http::HeaderMap>,
+    /// The response, once there is one: the upstream's, then what plugins and the edge made of it.
+    pub(crate) response: Option<Box<ResponseHeader>>,
+    pub(crate) response_trailers: Option<http::HeaderMap>,
+    pub(crate) properties: Properties,
+    /// Which of [`REQUEST_PSEUDO`] a plugin took away.
+    removed: [bool; 4],
 }
 
-/// Properties set by plugins, path joined by NUL as the ABI writes it.
-pub(crate) type Properties = Vec<(Vec<u8>, Vec<u8>)>;
+impl View {
+    /// A view of a request that has just been let in.
+    pub(crate) fn new(facts: Facts, request: RequestHeader) -> Self {
+        Self {
+            facts: Arc::new(facts),
+            progress: Progress::default(),
+            request,
+            request_trailers: None,
+            response: None,
+            response_trailers: None,
+            properties: Properties::default(),
+            removed: [false; 4],
+        }
+    }
 
-/// Lent to the host for one callback.
-pub(crate) struct View<'a> {
-    pub(crate) facts: &'a Facts,
-    pub(crate) request: &'a mut RequestHeader,
-    pub(crate) response: Option<&'a mut ResponseHeader>,
-    pub(crate) properties: &'a mut Properties,
-}
+    /// Takes the request's head out of the session, which keeps what Pingora asks it for: the method, the version,
+    /// and that there is, or is no, body.
+    ///
+    /// # Errors
+    /// None that a method which was read can cause.
+    pub(crate) fn take_request(session: &mut Session) -> pingora::Result<RequestHeader> {
+        // From here on the body's framing is known and not looked up again.
+        session.is_body_empty();
+        let request = session.req_header_mut();
+        let mut outline = RequestHeader::build_no_case(request.method.as_str(), b"/", Some(0))?;
+        outline.set_version(request.version);
+        for name in [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING] {
+            if let Some(value) = request.headers.get(&name) {
+                outline.insert_header(name, value.clone())?;
+            }
+        }
+        Ok(std::mem::replace(request, outline))
+    }
 
-impl View<'_> {
+    /// Whether a plugin left the request without what is needed to send it anywhere. Envoy answers 404 then.
+    pub(crate) fn is_unroutable(&self) -> bool {
+        self.removed[..3].contains(&true)
+    }
+
+    /// `host` is shown as `:authority`, and the edge's own cookies are nobody's business. A request's framing is not
+    /// shown either, nor its hop's headers unless it asks for another protocol: so has Envoy it.
+    fn is_visible(&self, map: HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
+        match map {
+            HeaderMap::Request => match *name {
+                HOST | TRANSFER_ENCODING => false,
+                CONNECTION => self.request.headers.contains_key(UPGRADE),
+                _ => true,
+            },
+            HeaderMap::Response => *name != http::header::SET_COOKIE || !crate::cookies::is_own(value),
+            HeaderMap::RequestTrailers | HeaderMap::ResponseTrailers => true,
+        }
+    }
+
     fn headers(&self, map: HeaderMap) -> Option<&http::HeaderMap> {
         match map {
             HeaderMap::Request => Some(&self.request.headers),
             HeaderMap::Response => self.response.as_ref().map(|response| &response.headers),
+            HeaderMap::RequestTrailers => self.request_trailers.as_ref(),
+            HeaderMap::ResponseTrailers => self.response_trailers.as_ref(),
         }
     }
 
-    fn pseudo(&self, map: HeaderMap, name: &[u8]) -> Option<Vec<u8>> {
-        match (map, name) {
-            (HeaderMap::Request, b":authority") => {
-                let host = self.request.headers.get(HOST).map(|host| host.as_bytes().to_vec());
-                host.or_else(|| self.request.uri.authority().map(|authority| authority.as_str().into()))
+    fn pseudo(&self, map: HeaderMap, name: &[u8]) -> Option<&[u8]> {
+        match map {
+            HeaderMap::Request => {
+                let index = REQUEST_PSEUDO.iter().position(|known| *known == name)?;
+                if self.removed[index] { None } else { self.request_pseudo(name) }
             }
-            (HeaderMap::Request, b":path") => Some(
-                self.request.uri.path_and_query().map_or_else(|| b"/".to_vec(), |path| path.as_str().into()),
-            ),
-            (HeaderMap::Request, b":method") => Some(self.request.method.as_str().into()),
-            (HeaderMap::Request, b":scheme") => {
-                Some(if self.facts.secure { b"https".into() } else { b"http".into() })
+            HeaderMap::Response if name == b":status" => {
+                self.response.as_ref().map(|response| response.status.as_str().as_bytes())
             }
-            (HeaderMap::Response, b":status") => {
-                self.response.as_ref().map(|response| response.status.as_str().as_bytes().to_vec())
+            _ => None,
+        }
+    }
+
+    fn request_pseudo(&self, name: &[u8]) -> Option<&[u8]> {
+        let request = &self.request;
+        match name {
+            b":authority" => {
+                let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
+                host.or_else(|| request.uri.authority().map(|authority| authority.as_str().as_bytes()))
             }
+            b":path" => Some(request.uri.path_and_query().map_or(b"/", |path| path.as_str().as_bytes())),
+            b":method" => Some(request.method.as_str().as_bytes()),
+            b":scheme" => Some(if self.facts.secure { b"https" } else { b"http" }),
             _ => None,
         }
     }
@@ -93,46 +142,62 @@ impl View<'_> {
     /// Writes a pseudo-header. The authority and the scheme are the client's word and stay.
     fn set_pseudo(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         let text = std::str::from_utf8(value).map_err(|_| Refused)?;
-        let unchanged = self.pseudo(map, name).as_deref() == Some(value);
+        let unchanged = map == HeaderMap::Request && self.request_pseudo(name) == Some(value);
         match (map, name, &mut self.response) {
+            _ if unchanged => {}
             (HeaderMap::Request, b":path", _) => {
                 let uri: http::Uri = text.parse().map_err(|_| Refused)?;
                 crate::path::check(uri.path()).map_err(|_| Refused)?;
                 self.request.set_uri(uri);
-                Ok(())
             }
             (HeaderMap::Request, b":method", _) => {
                 // A tunnel to somewhere else is no plugin's to open.
                 let method =
                     text.parse().ok().filter(|method| *method != http::Method::CONNECT).ok_or(Refused)?;
                 self.request.set_method(method);
-                Ok(())
             }
             (HeaderMap::Response, b":status", Some(response)) => {
-                let status: u16 = text.parse().ok().filter(|s| (200..=599).contains(s)).ok_or(Refused)?;
-                response.set_status(status).map_err(|_| Refused)
+                let status: u16 = text.parse().map_err(|_| Refused)?;
+                if status != response.status.as_u16() {
+                    let status = Some(status).filter(|s| (200..=599).contains(s)).ok_or(Refused)?;
+                    response.set_status(status).map_err(|_| Refused)?;
+                }
             }
-            _ if unchanged => Ok(()),
-            _ => Err(Refused),
+            _ => return Err(Refused),
         }
+        if map == HeaderMap::Request
+            && let Some(index) = REQUEST_PSEUDO.iter().position(|known| *known == name)
+        {
+            self.removed[index] = false;
+        }
+        Ok(())
     }
 
     fn remove(&mut self, map: HeaderMap, name: &str) -> Result<(), Refused> {
-        match (map, &mut self.response) {
-            (HeaderMap::Request, _) => drop(self.request.remove_header(name)),
-            (HeaderMap::Response, Some(response)) => drop(response.remove_header(name)),
-            (HeaderMap::Response, None) => return Err(Refused),
+        match map {
+            HeaderMap::Request => drop(self.request.remove_header(name)),
+            HeaderMap::Response => drop(self.response.as_mut().ok_or(Refused)?.remove_header(name)),
+            HeaderMap::RequestTrailers => drop(self.request_trailers.as_mut().ok_or(Refused)?.remove(name)),
+            HeaderMap::ResponseTrailers => drop(self.response_trailers.as_mut().ok_or(Refused)?.remove(name)),
         }
         Ok(())
     }
 
     fn append(&mut self, map: HeaderMap, name: &str, value: &[u8]) -> Result<(), Refused> {
-        let added = match (map, &mut self.response) {
-            (HeaderMap::Request, _) => self.request.append_header(name.to_owned(), value),
-            (HeaderMap::Response, Some(response)) => response.append_header(name.to_owned(), value),
-            (HeaderMap::Response, None) => return Err(Refused),
+        let trailers = match map {
+            HeaderMap::Request => {
+                return self.request.append_header(name.to_owned(), value).map(drop).map_err(|_| Refused);
+            }
+            HeaderMap::Response => {
+                let response = self.response.as_mut().ok_or(Refused)?;
+                return response.append_header(name.to_owned(), value).map(drop).map_err(|_| Refused);
+            }
+            HeaderMap::RequestTrailers => &mut self.request_trailers,
+            HeaderMap::ResponseTrailers => &mut self.response_trailers,
         };
-        added.map(drop).map_err(|_| Refused)
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refused)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| Refused)?;
+        trailers.as_mut().ok_or(Refused)?.try_append(name, value).map(drop).map_err(|_| Refused)
     }
 }
 
@@ -144,12 +209,14 @@ pub(crate) fn may_write(map: HeaderMap, name: &[u8]) -> bool {
 /// The name, where a plugin may write it.
 fn writable(map: HeaderMap, name: &[u8]) -> Result<&str, Refused> {
     let text = std::str::from_utf8(name).map_err(|_| Refused)?;
-    let spelled = text.replace('_', "-");
-    let own_cookie = map == HeaderMap::Response && text == "set-cookie";
-    if own_cookie || NOT_WRITABLE.contains(&spelled.as_str()) { Err(Refused) } else { Ok(text) }
+    let is_response = matches!(map, HeaderMap::Response | HeaderMap::ResponseTrailers);
+    let refused = (is_response && text == "set-cookie")
+        || NOT_WRITABLE.contains(&text)
+        || (text.contains('_') && NOT_WRITABLE.contains(&text.replace('_', "-").as_str()));
+    if refused { Err(Refused) } else { Ok(text) }
 }
 
-impl Exchange for View<'_> {
+impl Exchange for View {
     fn request_id(&self) -> &str {
         &self.facts.request_id
     }
@@ -162,16 +229,17 @@ impl Exchange for View<'_> {
 
     fn visit_headers(&self, map: HeaderMap, visit: &mut dyn FnMut(&[u8], &[u8])) {
         let pseudo: &[&[u8]] = match map {
-            HeaderMap::Request => &[b":authority", b":path", b":method", b":scheme"],
+            HeaderMap::Request => &REQUEST_PSEUDO,
             HeaderMap::Response => &[b":status"],
+            HeaderMap::RequestTrailers | HeaderMap::ResponseTrailers => &[],
         };
         for name in pseudo {
             if let Some(value) = self.pseudo(map, name) {
-                visit(name, &value);
+                visit(name, value);
             }
         }
         for (name, value) in self.headers(map).into_iter().flatten() {
-            if is_visible(map, name, value.as_bytes()) {
+            if self.is_visible(map, name, value.as_bytes()) {
                 visit(name.as_str().as_bytes(), value.as_bytes());
             }
         }
@@ -183,25 +251,29 @@ impl Exchange for View<'_> {
         }
         let Ok(name) = HeaderName::from_bytes(name) else { return false };
         let values = self.headers(map).map(|headers| headers.get_all(&name));
-        let found = values.into_iter().flatten().find(|value| is_visible(map, &name, value.as_bytes()));
+        let found = values.into_iter().flatten().find(|value| self.is_visible(map, &name, value.as_bytes()));
         found.inspect(|found| value.extend_from_slice(found.as_bytes())).is_some()
     }
 
     fn set_headers(&mut self, map: HeaderMap, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        // On a copy, so that a refusal changes nothing.
+        let mut changed = self.clone();
         // What a plugin may not write stays as it is, whether or not it is in the new map.
         let headers = self.headers(map).ok_or(Refused)?;
-        let old: Vec<HeaderName> =
-            headers.keys().filter(|name| writable(map, name.as_str().as_bytes()).is_ok()).cloned().collect();
-        for name in old {
-            self.remove(map, name.as_str())?;
+        for name in headers.keys().filter(|name| may_write(map, name.as_str().as_bytes())) {
+            changed.remove(map, name.as_str())?;
+        }
+        if map == HeaderMap::Request {
+            changed.removed = [true; 4];
         }
         for (name, value) in pairs {
             if name.first() == Some(&b':') {
-                self.set_pseudo(map, name, value)?;
+                changed.set_pseudo(map, name, value)?;
             } else if let Ok(name) = writable(map, name) {
-                self.append(map, name, value)?;
+                changed.append(map, name, value)?;
             }
         }
+        *self = changed;
         Ok(())
     }
 
@@ -224,55 +296,24 @@ impl Exchange for View<'_> {
 
     fn remove_header(&mut self, map: HeaderMap, name: &[u8]) -> Result<(), Refused> {
         if name.first() == Some(&b':') {
-            return Err(Refused);
+            let index = REQUEST_PSEUDO.iter().position(|known| *known == name);
+            let index = index.filter(|_| map == HeaderMap::Request).ok_or(Refused)?;
+            self.removed[index] = true;
+            return Ok(());
         }
         let name = writable(map, name)?;
         self.remove(map, name)
     }
 
     fn property(&self, path: &[&[u8]], value: &mut Vec<u8>) -> bool {
-        let wanted = path.join(&0);
-        if let Some((_, set)) = self.properties.iter().find(|(path, _)| *path == wanted) {
-            value.extend_from_slice(set);
-            return true;
-        }
-        let facts = self.facts;
-        let id = |id: Option<Uuid>| id.map(|id| id.to_string().into_bytes());
-        let found = match *path {
-            [b"coditect", b"tenant"] => id(facts.tenant),
-            [b"coditect", b"user"] => id(facts.user),
-            [b"coditect", b"session"] => id(facts.session),
-            [b"coditect", b"workspace"] => id(facts.workspace),
-            [b"coditect", b"route"] => Some(facts.route.clone().into_bytes()),
-            [b"request", b"protocol"] => Some(facts.protocol.as_bytes().to_vec()),
-            [b"source", b"address"] => facts.client.map(|client| client.to_string().into_bytes()),
-            [b"source", b"port"] => {
-                facts.client.map(|client| i64::from(client.port()).to_le_bytes().to_vec())
-            }
-            _ => None,
-        };
-        found.inspect(|found| value.extend_from_slice(found)).is_some()
+        attributes::find(self, path, value) || self.properties.get(path, value)
     }
 
     fn set_property(&mut self, path: &[&[u8]], value: &[u8]) -> Result<(), Refused> {
-        if matches!(path.first(), Some(&b"coditect")) {
-            return Err(Refused);
-        }
-        let path = path.join(&0);
-        if let Some((_, set)) = self.properties.iter_mut().find(|(known, _)| *known == path) {
-            *set = value.to_vec();
-        } else if self.properties.len() < MAX_PROPERTIES {
-            self.properties.push((path, value.to_vec()));
-        } else {
-            return Err(Refused);
-        }
-        Ok(())
+        self.properties.set(path, value)
     }
-}
 
-/// `host` is shown as `:authority`, and the edge's own cookies are nobody's business.
-fn is_visible(map: HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
-    let own_cookie =
-        map == HeaderMap::Response && *name == http::header::SET_COOKIE && crate::cookies::is_own(value);
-    *name != HOST && !own_cookie
+    fn fork(&self) -> SharedExchange {
+        Arc::new(Mutex::new(self.clone()))
+    }
 }

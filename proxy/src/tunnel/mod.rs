@@ -1,29 +1,25 @@
 //! WebSocket tunnels to upstreams: the edge repeats the handshake and pumps the bytes itself.
 //!
-//! Auth and plugins have run on the upgrade request. The upstream's 101 is passed on; from then on the tunnel lives
+//! Auth and plugins have run on the upgrade request, and run on its response. After a 101 was passed on the tunnel lives
 //! until one end closes it, its token family ends (close code 4001), its workspace is paused or removed (4002), or the
 //! edge drains (1012). An upstream that
-//! answers anything else than 101 is passed on as an ordinary response, and the connection ends with it: what the
+//! answers anything else than 101 is read as an ordinary response, and the connection ends with it: what the
 //! client sent after its request is never taken for another one.
 
 mod frames;
 mod handshake;
 mod pump;
 
-use crate::forward;
 use crate::metrics::Open;
-use crate::plugins::Verdict;
+use crate::reply::Reply;
 use crate::request::RequestCtx;
-use crate::respond;
 use crate::sockets::{Attached, SocketObserver};
-use crate::takeover::{self, Prefixed};
+use crate::takeover::Prefixed;
 use crate::upstream::Upstream;
 use coditect_auth::{Entropy, FamilyEnd};
 use handshake::Answer;
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
-use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
 use pump::{Counters, Ending, Limits, Outcome, pump};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -50,51 +46,13 @@ pub(crate) struct Tunnels {
 }
 
 impl Tunnels {
-    /// Serves an upgrade request, to its very end.
-    pub(crate) async fn serve(
+    /// Pumps bytes between the client and the upstream until the tunnel's end.
+    pub(crate) async fn pump(
         &self,
-        session: &mut Session,
         ctx: &mut RequestCtx,
-        upstream: &Arc<Upstream>,
-    ) -> pingora::Result<()> {
-        ctx.forwarded = true;
-        let request = handshake::request(session.req_header(), ctx)?;
-        match handshake::dial(upstream, &request).await {
-            Ok(Answer::Switched { head, stream }) => self.switch(session, ctx, head, stream).await,
-            Ok(Answer::Refused { stream }) => relay(session, ctx, upstream, stream).await,
-            Err(error) => {
-                let (reply, code) = error.reply();
-                tracing::warn!(
-                    upstream = upstream.config.name,
-                    error = &error as &dyn std::error::Error,
-                    "handshake failed"
-                );
-                ctx.code = Some(code);
-                session.set_keepalive(None);
-                respond::write(session, ctx, reply).await
-            }
-        }
-    }
-
-    async fn switch(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestCtx,
-        mut head: Box<ResponseHeader>,
+        client: Prefixed<Stream>,
         upstream: Prefixed<TcpStream>,
-    ) -> pingora::Result<()> {
-        forward::to_client(&mut head, ctx)?;
-        match respond::run_plugins(session, ctx, &mut head, true) {
-            Verdict::Continue => {}
-            Verdict::Respond(local) => {
-                return respond::write(session, ctx, respond::from_plugin(local)).await;
-            }
-            Verdict::Failed => {
-                ctx.code = Some("PLUGIN_FAILED");
-                return respond::write(session, ctx, respond::plugin_failed()).await;
-            }
-        }
-        let client = takeover::switch(session, ctx, head.headers.clone()).await?;
+    ) {
         let route = ctx.route.clone();
         let _open = route.as_ref().map(|route| Open::new(route.metrics.sockets.clone()));
         let counters = Counters::default();
@@ -143,7 +101,6 @@ impl Tunnels {
             route.metrics.to_upstream.inc_by(ctx.bytes_in);
             route.metrics.to_client.inc_by(ctx.bytes_out);
         }
-        Ok(())
     }
 
     /// Resolves some random time after the drain began.
@@ -174,35 +131,35 @@ fn reason(outcome: Outcome, family: Option<FamilyEnd>) -> &'static str {
     }
 }
 
-/// Passes on the response of an upstream that did not switch.
-async fn relay(
-    session: &mut Session,
-    ctx: &mut RequestCtx,
+/// What came of a handshake.
+pub(crate) enum Handshake {
+    /// The upstream switched protocols; the stream begins with what it sent after its head.
+    Switched { head: Box<ResponseHeader>, stream: Prefixed<TcpStream> },
+    /// It did not; the stream begins with its whole answer.
+    Refused { stream: Prefixed<TcpStream> },
+    /// There is no answer; this is what the client gets.
+    Failed(Reply),
+}
+
+/// Repeats a client's handshake towards the upstream.
+///
+/// # Errors
+/// The request cannot be written.
+pub(crate) async fn handshake(
     upstream: &Arc<Upstream>,
-    stream: Prefixed<TcpStream>,
-) -> pingora::Result<()> {
-    session.set_keepalive(None);
-    let mut answer = UpstreamSession::new(Box::new(stream));
-    answer.read_timeout = Some(upstream.config.response_timeout);
-    answer.read_response().await.map_err(|e| e.into_up())?;
-    let Some(head) = answer.resp_header() else {
-        return Error::e_explain(ErrorType::InvalidHTTPHeader, "an upstream's answer without a head");
-    };
-    let mut head = Box::new(head.clone());
-    forward::to_client(&mut head, ctx)?;
-    match respond::run_plugins(session, ctx, &mut head, false) {
-        Verdict::Continue => {}
-        Verdict::Respond(local) => return respond::write(session, ctx, respond::from_plugin(local)).await,
-        Verdict::Failed => {
-            ctx.code = Some("PLUGIN_FAILED");
-            return respond::write(session, ctx, respond::plugin_failed()).await;
+    request: &RequestHeader,
+    ctx: &mut RequestCtx,
+) -> pingora::Result<Handshake> {
+    let request = handshake::request(request, ctx)?;
+    Ok(match handshake::dial(upstream, &request).await {
+        Ok(Answer::Switched { head, stream }) => Handshake::Switched { head, stream },
+        Ok(Answer::Refused { stream }) => Handshake::Refused { stream },
+        Err(error) => {
+            let (reply, code) = error.reply();
+            let name = &upstream.config.name;
+            tracing::warn!(upstream = name, error = &error as &dyn std::error::Error, "handshake failed");
+            ctx.code = Some(code);
+            Handshake::Failed(reply)
         }
-    }
-    ctx.status = head.status.as_u16();
-    session.write_response_header(head, false).await?;
-    while let Some(piece) = answer.read_body_bytes().await.map_err(|e| e.into_up())? {
-        ctx.bytes_out += piece.len() as u64;
-        session.write_response_body(Some(piece), false).await?;
-    }
-    session.write_response_body(None, true).await
+    })
 }

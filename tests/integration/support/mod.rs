@@ -1,5 +1,6 @@
 //! What the tests stand on: the real binary as a child ([`Edge`]), its configuration ([`Config`]), a raw HTTP/1.1
-//! client ([`http`]) and an HTTP/2 one ([`h2`]), upstreams that record what reaches them ([`upstream`]), WebSocket clients ([`ws`]), users and
+//! client ([`http`]) and an HTTP/2 one ([`h2`]), upstreams that record what reaches them ([`upstream`]), WebSocket clients ([`ws`]), guest
+//! plugins ([`guest`]), users and
 //! workspaces made through the API ([`api`]).
 //!
 //! Nothing here sleeps to wait for something: [`wait_until`] polls a condition under a deadline.
@@ -7,6 +8,7 @@
 pub mod api;
 pub mod config;
 pub mod edge;
+pub mod guest;
 pub mod h2;
 pub mod http;
 pub mod upstream;

@@ -1,0 +1,481 @@
+//! Every phase of a plugin in a running edge: pauses, bodies, local responses, and what becomes of the connections.
+
+use crate::support::guest::{Guest, Guests};
+use crate::support::{Answer, Config, Connection, DEADLINE, Edge, Request, Upstream, h2, within, ws};
+use std::time::Instant;
+
+/// Routes with one guest on each: `/up` to an upstream, `/api/v5` to the API, `/` to the console's files.
+fn everywhere(upstream: &Upstream, file: &std::path::Path) -> Config {
+    let with = |target: &str| format!("{target}\nauth = 'public'\nplugins = [{{ plugin = 'guest' }}]");
+    Config::empty()
+        .upstream("up", upstream.address)
+        .plugin_file("guest", file, "callback_cpu_us = 20000")
+        .route("/up", &with("upstream = 'up'"))
+        .route("/api/v5", &with("local = 'api'"))
+        .route("/", &with("local = 'console'"))
+}
+
+/// An edge with one guest on an upstream's route.
+async fn before(upstream: &Upstream, guests: &Guests, guest: Guest) -> Edge {
+    Edge::start(&everywhere(upstream, &guests.file("guest", guest))).await
+}
+
+/// An upstream that sends a request's body back.
+async fn echo() -> Upstream {
+    Upstream::start(|request| match request.header("upgrade") {
+        Some(_) => Answer::Echo,
+        None => Answer::ok(request.body.clone())
+            .with("x-length", request.header("content-length").unwrap_or("none")),
+    })
+    .await
+}
+
+const EVERYWHERE: [&str; 3] = ["/up/x", "/api/v5/health", "/"];
+
+/// Pauses at the headers of both directions and lets go at the next tick.
+fn pausing() -> Guest {
+    let mut guest = Guest::new();
+    let (request, response) =
+        (guest.add_header(0, "x-paused", "request"), guest.add_header(2, "x-paused", "response"));
+    let period = "(drop (call $proxy_set_tick_period_milliseconds (i32.const 10))) (i32.const 1)";
+    guest
+        .on("proxy_on_configure", period)
+        .on("proxy_on_request_headers", &format!("{request} (call $wait (local.get $p0)) (i32.const 1)"))
+        .on("proxy_on_response_headers", &format!("{response} (call $wait (local.get $p0)) (i32.const 1)"))
+        .on("proxy_on_tick", "(local $n i32) (local.set $n (global.get $waiting)) (call $resume_all (i32.const 0)) (global.set $waiting (local.get $n)) (call $resume_all (i32.const 1))")
+}
+
+#[tokio::test]
+async fn a_paused_request_and_response_go_on_at_a_tick_whatever_the_target() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let edge = before(&upstream, &guests, pausing()).await;
+    for target in EVERYWHERE {
+        let answer = edge.get(target).await;
+        assert_eq!((answer.status, answer.header("x-paused")), (200, Some("response")), "{target}");
+    }
+    assert_eq!(upstream.last().header("x-paused"), Some("request"));
+    let socket = ws::open(edge.http, "/up/socket", &[]).await.expect("the socket opens");
+    assert!(socket.headers.iter().any(|(name, value)| name == "x-paused" && value == "response"));
+    assert_eq!(upstream.last().header("x-paused"), Some("request"));
+}
+
+#[tokio::test]
+async fn a_hundred_paused_requests_go_on_and_keep_their_connections() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let edge = before(&upstream, &guests, pausing()).await;
+    let requests = (0..100).map(|n| {
+        let http = edge.http;
+        tokio::spawn(async move {
+            let mut connection = Connection::open(http).await;
+            for turn in 0..3 {
+                let target = EVERYWHERE[(n + turn) % 3];
+                let answer = connection.exchange(&Request::get(target)).await;
+                assert_eq!((answer.status, answer.header("x-paused")), (200, Some("response")), "{target}");
+            }
+        })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        request.await.unwrap();
+    }
+}
+
+/// Holds a body back until its end, then puts another in its place: the one given, or nothing.
+fn replacing(body: &str) -> Guest {
+    let mut guest = Guest::new();
+    let (request, response) = (guest.replace_body(0, body), guest.replace_body(1, body));
+    let until_the_end = |replace: &str| {
+        format!("(if (i32.eqz (local.get $p2)) (then (return (i32.const 1)))) {replace} (i32.const 0)")
+    };
+    guest
+        .on("proxy_on_request_body", &until_the_end(&request))
+        .on("proxy_on_response_body", &until_the_end(&response))
+}
+
+#[tokio::test]
+async fn held_bodies_are_replaced_in_both_directions_with_the_right_lengths() {
+    for replacement in ["", "x", &"other ".repeat(300)] {
+        let (upstream, guests) = (echo().await, Guests::new());
+        let edge = before(&upstream, &guests, replacing(replacement)).await;
+        let mut connection = Connection::open(edge.http).await;
+        for size in [1, 1000, 300_000] {
+            let request = Request::new("POST", "/up/x").body(vec![b'a'; size]);
+            let answer = connection.exchange(&request).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, replacement), "{size}");
+            let length = answer.header("content-length").map(str::to_owned);
+            assert_eq!(
+                length,
+                Some(replacement.len().to_string()),
+                "the length is known: {:?}",
+                answer.headers
+            );
+            assert_eq!(upstream.last().body, replacement.as_bytes(), "{size}");
+            let chunked = format!("{size:x}\r\n{}\r\n0\r\n\r\n", "b".repeat(size));
+            connection.write("POST /up/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            connection.write(chunked).await;
+            assert_eq!(connection.response().await.unwrap().text(), replacement, "chunked, {size}");
+            assert_eq!(upstream.last().body, replacement.as_bytes(), "chunked, {size}");
+
+            let request = http::Request::post(format!("http://{}/up/x", edge.authority())).body(()).unwrap();
+            let answer = h2::send(edge.http, request, &vec![b'c'; size]).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, replacement), "HTTP/2, {size}");
+            assert_eq!(upstream.last().body, replacement.as_bytes(), "HTTP/2, {size}");
+        }
+        for target in ["/api/v5/health", "/"] {
+            assert_eq!(connection.exchange(&Request::get(target)).await.text(), replacement, "{target}");
+            let head = connection.exchange(&Request::new("HEAD", target)).await;
+            assert!(head.body.is_empty() && head.header("content-length").is_none(), "{:?}", head.headers);
+        }
+        assert_eq!(connection.exchange(&Request::get("/up/x")).await.status, 200, "the connection goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_local_response_from_every_phase_takes_the_place_of_all() {
+    let phases = [
+        ("proxy_on_request_headers", "(i32.const 1)"),
+        ("proxy_on_request_body", "(i32.const 1)"),
+        ("proxy_on_response_headers", "(i32.const 1)"),
+        ("proxy_on_response_body", "(i32.const 1)"),
+    ];
+    for (phase, action) in phases {
+        let (upstream, guests) = (echo().await, Guests::new());
+        let mut guest = Guest::new();
+        let respond = guest.respond(418, "from the guest");
+        let edge = before(&upstream, &guests, guest.on(phase, &format!("{respond} {action}"))).await;
+        let mut connection = Connection::open(edge.http).await;
+        for _ in 0..2 {
+            let answer = connection.exchange(&Request::new("POST", "/up/x").body("hello")).await;
+            let got = (answer.status, answer.text(), answer.header("x-local"));
+            assert_eq!(got, (418, "from the guest".into(), Some("1")), "{phase}");
+            // A response before the request's body was read ends the connection, and says so.
+            let ends = answer.header("connection") == Some("close");
+            assert_eq!(ends, phase == "proxy_on_request_headers", "{phase}");
+            if ends {
+                assert_eq!(connection.rest().await, b"");
+                connection = Connection::open(edge.http).await;
+            }
+        }
+        let reached = upstream.count();
+        assert_eq!(reached > 0, phase.contains("response"), "{phase}: {reached} whole requests");
+        let request = http::Request::post(format!("http://{}/up/x", edge.authority())).body(()).unwrap();
+        let answer = h2::send(edge.http, request, b"hello").await;
+        assert_eq!((answer.status, answer.text().as_str()), (418, "from the guest"), "{phase} on HTTP/2");
+        if phase.contains("headers") || phase.contains("response") {
+            for target in ["/api/v5/health", "/"] {
+                let answer = connection.exchange(&Request::get(target)).await;
+                assert_eq!(
+                    (answer.status, answer.text().as_str()),
+                    (418, "from the guest"),
+                    "{phase} {target}"
+                );
+            }
+        }
+        let line = edge.logged("the access log tells of it", |line| line["code"] == "PLUGIN_RESPONSE").await;
+        assert_eq!(line["status"], 418);
+        if phase.contains("headers") {
+            let refused = ws::open(edge.http, "/up/socket", &[]).await.expect_err("no socket");
+            assert_eq!(
+                (refused.status, refused.text().as_str()),
+                (418, "from the guest"),
+                "{phase}, upgrade"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_local_response_passes_the_response_phase_once() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let mut guest = Guest::new();
+    let (respond, header) = (guest.respond(418, "from the guest"), guest.add_header(2, "x-phase", "seen"));
+    let guest = guest
+        .on("proxy_on_request_headers", &format!("{respond} (i32.const 1)"))
+        .on("proxy_on_response_headers", &format!("{header} (i32.const 0)"));
+    let edge = before(&upstream, &guests, guest).await;
+    let answer = edge.get("/up/x").await;
+    assert_eq!((answer.status, answer.all("x-phase")), (418, vec!["seen"]));
+}
+
+#[tokio::test]
+async fn a_closed_stream_gets_no_response() {
+    for phase in ["proxy_on_request_headers", "proxy_on_response_headers", "proxy_on_response_body"] {
+        let (upstream, guests) = (echo().await, Guests::new());
+        let guest = Guest::new().on(phase, "(drop (call $proxy_close_stream (i32.const 0))) (i32.const 1)");
+        let edge = before(&upstream, &guests, guest).await;
+        let mut connection = Connection::open(edge.http).await;
+        connection.send(&Request::new("POST", "/up/x").body("x")).await;
+        assert_eq!(connection.rest().await, b"", "{phase}");
+        assert_eq!(edge.logged("it is logged", |line| line["code"] == "PLUGIN_CLOSED").await["status"], 0);
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_is_never_resumed_ends_with_504() {
+    for phase in ["proxy_on_request_headers", "proxy_on_response_headers"] {
+        let (upstream, guests) = (echo().await, Guests::new());
+        let edge = before(&upstream, &guests, Guest::new().on(phase, "(i32.const 1)")).await;
+        let mut connection = Connection::open(edge.http).await;
+        let began = Instant::now();
+        let answer = connection.exchange(&Request::get("/up/x")).await;
+        assert_eq!(answer.refusal(), (504, "PLUGIN_TIMEOUT".into()), "{phase}");
+        assert!(began.elapsed() < DEADLINE, "{phase}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_held_has_a_limit() {
+    let (upstream, guests) = (Upstream::start(|_| Answer::ok(vec![b'x'; 3 << 20])).await, Guests::new());
+    let edge = before(&upstream, &guests, replacing("small")).await;
+    let mut connection = Connection::open(edge.http).await;
+    let answer = connection.exchange(&Request::get("/up/x")).await;
+    assert_eq!(answer.refusal(), (502, "RESPONSE_TOO_LARGE".into()));
+    let answer = connection.exchange(&Request::new("POST", "/up/x").body(vec![b'x'; 3 << 20])).await;
+    assert_eq!((answer.status, answer.text().as_str()), (413, "small"), "refusals pass the response phase");
+    edge.logged("it is called what it is", |line| line["code"] == "PAYLOAD_TOO_LARGE").await;
+    assert_eq!(connection.rest().await, b"", "the rest of the body is read by nobody");
+}
+
+/// Looks at every piece of a body and lets it pass.
+fn watching() -> Guest {
+    Guest::new().on("proxy_on_request_body", "(i32.const 0)").on("proxy_on_response_body", "(i32.const 0)")
+}
+
+#[tokio::test]
+async fn large_bodies_stream_through_a_plugin_in_bounded_memory() {
+    const SIZE: usize = 64 << 20;
+    let (upstream, guests) = (echo().await, Guests::new());
+    let edge = before(&upstream, &guests, watching()).await;
+    assert_eq!(edge.get("/up/x").await.status, 200);
+    let before = resident(&edge);
+    let body: Vec<u8> = (0..SIZE).map(|n| (n / 4096) as u8).collect();
+    let answer = edge.send(Request::new("PUT", "/up/x").body(body.clone())).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == body, "{} bytes came back", answer.body.len());
+    let grown = resident(&edge).saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes of memory for a body of {SIZE}");
+}
+
+/// Resident memory, in bytes.
+fn resident(edge: &Edge) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/statm", edge.pid().as_raw_nonzero())).unwrap();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
+}
+
+#[tokio::test]
+async fn a_response_may_begin_and_go_on_while_the_request_comes_in() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Sends each byte back as a chunk, as soon as it is there.
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            seen.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        for _ in 0..3 {
+            // A chunk of one byte: "1\r\nX\r\n".
+            let mut chunk = [0; 6];
+            stream.read_exact(&mut chunk).await.unwrap();
+            stream.write_all(&chunk).await.unwrap();
+        }
+        let mut end = [0; 5];
+        stream.read_exact(&mut end).await.unwrap();
+        stream.write_all(&end).await.unwrap();
+        stream
+    });
+    let guests = Guests::new();
+    let file = guests.file("guest", watching());
+    let config = Config::empty()
+        .upstream("up", address)
+        .plugin_file("guest", &file, "")
+        .route("/", "upstream = 'up'\nauth = 'public'\nplugins = [{ plugin = 'guest' }]");
+    let edge = Edge::start(&config).await;
+    let mut connection = Connection::open(edge.http).await;
+    connection.write("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    for letter in ["a", "b", "c"] {
+        connection.write(format!("1\r\n{letter}\r\n")).await;
+        let echoed = async {
+            while !connection.buffer.windows(6).any(|part| part == format!("1\r\n{letter}\r\n").as_bytes()) {
+                connection.stream.read_buf(&mut connection.buffer).await.unwrap();
+            }
+        };
+        within("the letter comes back before the next is sent", echoed).await;
+    }
+    connection.write("0\r\n\r\n").await;
+    assert_eq!(connection.response().await.unwrap().text(), "abc");
+    drop(serving.await.unwrap());
+}
+
+#[tokio::test]
+async fn upstreams_that_fail_are_told_of_as_without_plugins() {
+    let guests = Guests::new();
+    let file = guests.file("guest", watching());
+    let nowhere = Upstream::nowhere().await;
+    let broken = Upstream::start(|_| Answer::RawThenClose(b"SSH-2.0-x\r\n\r\n".to_vec())).await;
+    let cut = Upstream::start(|_| {
+        Answer::RawThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_vec())
+    })
+    .await;
+    let silent = Upstream::start_async(|_| Box::pin(std::future::pending())).await;
+    let route =
+        |name: &str| format!("upstream = '{name}'\nauth = 'public'\nplugins = [{{ plugin = 'guest' }}]");
+    let config = Config::empty()
+        .upstream("nowhere", nowhere)
+        .upstream("broken", broken.address)
+        .upstream("cut", cut.address)
+        .upstream_with(
+            "silent",
+            &format!("address = 'http://{}'\nresponse_timeout_seconds = 1", silent.address),
+        )
+        .plugin_file("guest", &file, "")
+        .route("/nowhere", &route("nowhere"))
+        .route("/broken", &route("broken"))
+        .route("/cut", &route("cut"))
+        .route("/silent", &route("silent"));
+    let edge = Edge::start(&config).await;
+    for (path, status, code) in [
+        ("/nowhere", 502, "UPSTREAM_UNREACHABLE"),
+        ("/broken", 502, "BAD_GATEWAY"),
+        ("/silent", 504, "UPSTREAM_TIMEOUT"),
+    ] {
+        assert_eq!(edge.get(path).await.refusal(), (status, code.into()), "{path}");
+    }
+    let mut connection = Connection::open(edge.http).await;
+    connection.send(&Request::get("/cut")).await;
+    connection.response().await.expect_err("half a body is no response");
+}
+
+#[tokio::test]
+async fn properties_reach_the_access_log_and_later_plugins() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let mut first = Guest::new();
+    let (path, value) = (first.string("policy\0verdict"), first.string("kept \"safe\""));
+    let first = first.on(
+        "proxy_on_request_headers",
+        &format!("(drop (call $proxy_set_property {path} {value})) (i32.const 0)"),
+    );
+    let mut second = Guest::new();
+    let mut copies = String::new();
+    for (path, name) in [
+        ("policy\0verdict", "x-verdict"),
+        ("coditect\0route", "x-route"),
+        ("request\0protocol", "x-protocol"),
+        ("xds\0cluster_name", "x-cluster"),
+        ("coditect\0tenant_id", "x-tenant"),
+    ] {
+        let (path, name) = (second.string(path), second.string(name));
+        copies += &format!(
+            "(if (i32.eqz (call $proxy_get_property {path} (i32.const 64) (i32.const 68))) (then \
+             (drop (call $proxy_add_header_map_value (i32.const 0) {name} (i32.load (i32.const 64)) (i32.load (i32.const 68))))))"
+        );
+    }
+    let second = second.on("proxy_on_request_headers", &format!("{copies} (i32.const 0)"));
+    let config = Config::empty()
+        .upstream("up", upstream.address)
+        .plugin_file("first", &guests.file("first", first), "")
+        .plugin_file("second", &guests.file("second", second), "")
+        .route(
+            "/up",
+            "upstream = 'up'\nauth = 'public'\nplugins = [{ plugin = 'first' }, { plugin = 'second' }]",
+        );
+    let edge = Edge::start(&config).await;
+    assert_eq!(edge.get("/up/x").await.status, 200);
+    let got = upstream.last();
+    for (name, value) in [
+        ("x-verdict", Some("kept \"safe\"")),
+        ("x-route", Some("/up")),
+        ("x-protocol", Some("HTTP/1.1")),
+        ("x-cluster", Some("up")),
+        ("x-tenant", None),
+    ] {
+        assert_eq!(got.header(name), value, "{name}");
+    }
+    let line = edge.logged("the request is logged", |line| line["path"] == "/up/x").await;
+    assert_eq!(line["properties"]["policy.verdict"], "kept \"safe\"");
+}
+
+/// The bytes of a property, as a guest wrote them into a header.
+fn bytes(hex: Option<&str>) -> Option<Vec<u8>> {
+    let digits = hex?.as_bytes().chunks(2);
+    Some(digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect())
+}
+
+fn number(hex: Option<&str>) -> Option<i64> {
+    Some(i64::from_le_bytes(bytes(hex)?.try_into().expect("eight bytes")))
+}
+
+#[tokio::test]
+async fn attributes_have_envoys_names_and_encodings() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let mut guest = Guest::new();
+    let on_request: String = [
+        ("request\0time", "p-time"),
+        ("source\0address", "p-source"),
+        ("source\0port", "p-port"),
+        ("destination\0port", "p-destination"),
+        ("connection\0id", "p-connection"),
+        ("connection\0mtls", "p-mtls"),
+        ("connection\0tls_version", "p-tls"),
+        ("xds\0route_name", "p-xds"),
+        ("coditect\0user_id", "p-user"),
+        ("coditect\0claims\0email", "p-email"),
+    ]
+    .map(|(path, name)| guest.property_to_header(0, path, name))
+    .concat();
+    let on_response: String = [
+        ("response\0code", "p-code"),
+        ("response\0code_details", "p-details"),
+        ("response\0flags", "p-flags"),
+        ("request\0size", "p-size"),
+        ("upstream\0address", "p-upstream"),
+        ("upstream\0port", "p-upstream-port"),
+        ("coditect\0tenant_id", "p-tenant"),
+    ]
+    .map(|(path, name)| guest.property_to_header(2, path, name))
+    .concat();
+    let guest = guest
+        .on("proxy_on_request_headers", &format!("{on_request} (i32.const 0)"))
+        .on("proxy_on_response_headers", &format!("{on_response} (i32.const 0)"));
+    let edge = before(&upstream, &guests, guest).await;
+    let mut connection = Connection::open(edge.http).await;
+    let port = connection.stream.local_addr().unwrap().port();
+    let answer = connection.exchange(&Request::new("POST", "/up/x").body("hello")).await;
+    assert_eq!(number(answer.header("p-code")), Some(200));
+    assert_eq!(bytes(answer.header("p-details")), Some(b"via_upstream".to_vec()));
+    assert_eq!(number(answer.header("p-flags")), Some(0));
+    assert_eq!(number(answer.header("p-size")), Some(5));
+    assert_eq!(bytes(answer.header("p-upstream")), Some(upstream.address.to_string().into_bytes()));
+    assert_eq!(number(answer.header("p-upstream-port")), Some(upstream.address.port().into()));
+    assert_eq!(answer.header("p-tenant"), None, "nobody is signed in");
+    let got = upstream.last();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let age = i64::try_from(now).unwrap() - number(got.header("p-time")).unwrap();
+    assert!((-1_000_000_000..60_000_000_000).contains(&age), "{age} ns");
+    assert_eq!(bytes(got.header("p-source")), Some(format!("127.0.0.1:{port}").into_bytes()));
+    assert_eq!(number(got.header("p-port")), Some(port.into()));
+    assert_eq!(number(got.header("p-destination")), Some(edge.http.port().into()));
+    assert_eq!(bytes(got.header("p-mtls")), Some(vec![0]));
+    assert_eq!(got.header("p-tls"), None);
+    assert_eq!(bytes(got.header("p-xds")), Some(b"/up".to_vec()));
+    assert_eq!((got.header("p-user"), got.header("p-email")), (None, None));
+
+    let id = number(got.header("p-connection")).expect("the connection has a number");
+    connection.exchange(&Request::get("/up/x")).await;
+    assert_eq!(number(upstream.last().header("p-connection")), Some(id), "the same connection");
+    edge.get("/up/x").await;
+    assert_ne!(number(upstream.last().header("p-connection")), Some(id), "another one");
+}
+
+#[tokio::test]
+async fn connections_to_upstreams_are_kept_and_dead_ones_replaced() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let edge = before(&upstream, &guests, watching()).await;
+    for _ in 0..5 {
+        assert_eq!(edge.get("/up/x").await.status, 200);
+        assert_eq!(edge.send(Request::new("POST", "/up/x").body("hello")).await.text(), "hello");
+    }
+    let connections: Vec<usize> = upstream.requests().iter().map(|request| request.connection).collect();
+    assert_eq!(connections, [0; 10], "one connection carries them all");
+}
