@@ -75,6 +75,11 @@ class Case:
     # a tenant's first request, so ticks come before that request in one and after it in the other.
     unordered: bool = False
 
+    def has_trailers(self) -> bool:
+        """Whether it is about trailers of the request or the response."""
+        origin = self.answers.get("/")
+        return any(request.trailers for request in self.requests) or bool(origin and origin.trailers)
+
     def plugin_name(self, index: int) -> str:
         """The name of one of its plugins, as both proxies' logs have it."""
         return self.name if len(self.plugins) == 1 else f"{self.name}-{index + 1}"

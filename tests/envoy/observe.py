@@ -41,7 +41,9 @@ def observe(proxy, case: Case, upstreams: dict[str, Upstream]) -> Observed:
         seen.metrics = {name: _settled(proxy, name) for name in case.metrics}
     except TestError as error:
         seen.error = str(error)
-    received = {name: [_received(one) for one in upstream.of(case.name)] for name, upstream in upstreams.items()}
+    received = {
+        name: [_received(one) for one in upstream.of(case.name)] for name, upstream in upstreams.items()
+    }
     seen.origin, seen.calls = received["origin"], received["calls"]
     return seen
 
@@ -91,4 +93,3 @@ def _settled(proxy, name: str) -> str | None:
         if value is not None or time.monotonic() > deadline:
             return value
         time.sleep(0.05)
-

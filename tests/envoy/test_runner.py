@@ -24,6 +24,11 @@ case = "a-case|other-*"
 part = "response 1 status"
 edge = 400
 reason = "refused"
+[[difference]]
+case = "a-case"
+part = "log *"
+lines = ["-info: one*", "+info: two"]
+reason = "another word"
 """
 
 
@@ -79,11 +84,17 @@ class Comparing(unittest.TestCase):
         self.assertEqual(self.found({"headers": one}, {"headers": other}), [])
 
     def test_a_meant_difference_is_just_that(self):
-        self.assertEqual(self.file.unmet(), ["a-case|other-* / response 1 status"])
+        self.assertEqual(self.file.unmet(), ["a-case|other-* / response 1 status", "a-case / log *"])
         self.assertEqual(self.found({}, {"status": 400})[0].reason, "refused")
         self.assertEqual(self.found({}, {"status": 401})[0].reason, "")
         self.assertEqual(self.found({}, {"status": 400}, "third")[0].reason, "")
-        self.assertEqual(self.file.unmet(), [])
+        self.assertEqual(self.file.unmet(), ["a-case / log *"])
+
+    def test_a_meant_difference_of_lines_covers_no_other_line(self):
+        theirs = {"log": [("info", "same"), ("info", "one 1")]}
+        for other, reason in (("two", "another word"), ("three", "")):
+            ours = {"log": [("info", "same"), ("info", other)]}
+            self.assertEqual([each.reason for each in self.found(theirs, ours)], [reason])
 
     def test_a_line_shows_its_listed_headers_without_added_ones(self):
         theirs = [
