@@ -478,4 +478,15 @@ async fn connections_to_upstreams_are_kept_and_dead_ones_replaced() {
     }
     let connections: Vec<usize> = upstream.requests().iter().map(|request| request.connection).collect();
     assert_eq!(connections, [0; 10], "one connection carries them all");
+
+    let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let closing = Upstream::start(|_| Answer::RawThenClose(whole.to_vec())).await;
+    let edge = self::before(&closing, &guests, watching()).await;
+    for turn in 0..20 {
+        assert_eq!(
+            edge.get("/up/x").await.text(),
+            "ok",
+            "{turn}: a connection that the upstream closed is no error"
+        );
+    }
 }

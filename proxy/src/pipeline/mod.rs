@@ -53,15 +53,11 @@ pub(crate) async fn run(
     let sending = Sending::new(session, ctx);
     let receiving = Receiving::new(session.req_header().method.clone(), session.req_header().version);
     let mut pipeline = Pipeline { service, session, ctx, origin: None, sending, receiving, repeats: 0 };
-    let result = match pipeline.exchange().await {
+    match pipeline.exchange().await {
         Ok(()) => Ok(()),
-        Err(departure) => pipeline.depart(departure).await,
-    };
-    let Pipeline { origin, receiving, .. } = pipeline;
-    if let Some(origin) = origin.filter(|_| result.is_ok() && receiving.origin_ended) {
-        origin.finish(service).await;
+        // Boxed, as all that is rare: a request's state is to be small.
+        Err(departure) => Box::pin(pipeline.depart(departure)).await,
     }
-    result
 }
 
 /// One request under way.
@@ -86,6 +82,8 @@ enum Departure {
     Unroutable,
     /// The request's body is larger than its route takes.
     TooLarge,
+    /// The request's body is malformed, was cut off, or did not come.
+    BodyBroken,
     /// Nothing happened for too long.
     Stalled,
     /// The origin failed.
@@ -120,14 +118,7 @@ impl Pipeline<'_> {
             Woken::Event(Ok(event)) => self.event(event).await,
             Woken::Event(Err(error)) => self.repeat(error).await,
             Woken::Piece(Ok(piece)) => self.piece(piece).await,
-            Woken::Piece(Err(error)) => {
-                if let Some(origin) = &mut self.origin {
-                    origin.body_failed();
-                }
-                // What follows on the connection cannot be told apart from the body.
-                self.session.set_keepalive(None);
-                Err(Departure::Client(error.into_down()))
-            }
+            Woken::Piece(Err(error)) => Err(self.body_broken(&error)),
             Woken::Stirred(stirred) => self.stirred(stirred).await,
             Woken::Left(error) => Err(Departure::Client(error.into_down())),
             Woken::Stalled => Err(Departure::Stalled),
@@ -267,6 +258,7 @@ impl Pipeline<'_> {
             }
             Departure::PluginTimeout => ("PLUGIN_TIMEOUT", failure::plugin_timeout()),
             Departure::Unroutable => ("NOT_FOUND", failure::unroutable()),
+            Departure::BodyBroken => ("BAD_REQUEST", failure::body_broken()),
             Departure::TooLarge => ("PAYLOAD_TOO_LARGE", failure::too_large()),
             Departure::Stalled => {
                 self.session.set_keepalive(None);
