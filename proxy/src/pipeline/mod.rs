@@ -34,8 +34,6 @@ use request::Sending;
 use response::Receiving;
 use std::time::Duration;
 
-/// How long a plugin may hold a request or response while nothing else is waited for.
-const PLUGIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client, a service or a body that does nothing for so long is given up. Upstreams have a limit of their own.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(60);
 /// How often a request is sent again that nothing was heard of: connections from the pool may all be dead.
@@ -155,10 +153,16 @@ impl Pipeline<'_> {
         Ok(tokio::time::timeout(PROGRESS_DEADLINE, woken).await.unwrap_or(Woken::Stalled))
     }
 
+    /// How long a plugin may hold a message while nothing else is waited for. Without a route there are no plugins.
+    fn plugin_timeout(&self) -> Duration {
+        self.ctx.route.as_ref().map_or(Duration::ZERO, |route| route.config.plugin_timeout)
+    }
+
     /// Puts something through the chain.
     async fn push(&mut self, direction: Direction, item: Item) -> Result<Vec<Item>, Departure> {
+        let limit = self.plugin_timeout();
         let Some(run) = &mut self.ctx.plugins else { return Ok(vec![item]) };
-        match tokio::time::timeout(PLUGIN_TIMEOUT, run.chain.push(direction, item)).await {
+        match tokio::time::timeout(limit, run.chain.push(direction, item)).await {
             Ok(Ok(items)) => Ok(items),
             Ok(Err(stop)) => Err(Departure::Stopped(direction, stop)),
             Err(_) => Err(Departure::PluginTimeout),
@@ -169,8 +173,9 @@ impl Pipeline<'_> {
     async fn stirred(&mut self, stirred: Result<Direction, Stop>) -> Result<(), Departure> {
         // A plugin that ends it does so for both; what was not sent on decides what it is called.
         let direction = stirred.map_err(|stop| Departure::Stopped(Direction::Request, stop))?;
+        let limit = self.plugin_timeout();
         let Some(run) = &mut self.ctx.plugins else { return Ok(()) };
-        let released = tokio::time::timeout(PLUGIN_TIMEOUT, run.chain.released(direction)).await;
+        let released = tokio::time::timeout(limit, run.chain.released(direction)).await;
         let items = released.map_err(|_| Departure::PluginTimeout)?;
         let items = items.map_err(|stop| Departure::Stopped(direction, stop))?;
         match direction {
