@@ -74,6 +74,11 @@ pub(crate) fn too_large() -> Reply {
     )
 }
 
+/// A body that cannot be read to its end.
+pub(crate) fn body_broken() -> Reply {
+    refusal(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the request's body is malformed or was cut off")
+}
+
 /// A service, or the client, that did nothing for too long.
 pub(crate) fn stalled() -> Reply {
     refusal(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the request made no progress and was given up")

@@ -7,7 +7,6 @@
 use crate::access_log::AccessLog;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::reply::refusal;
 use crate::request::RequestCtx;
 use crate::snapshot::{Snapshot, TargetEntry};
 use crate::tunnel::{self, Tunnels};
@@ -97,9 +96,7 @@ impl EdgeService {
                     tracing::debug!(%error, "a request's body is malformed");
                     session.set_keepalive(None);
                     ctx.code = Some("BAD_REQUEST");
-                    let message = "the request's body is malformed or was cut off";
-                    respond::write(session, ctx, refusal(StatusCode::BAD_REQUEST, "BAD_REQUEST", message))
-                        .await?;
+                    respond::write(session, ctx, failure::body_broken()).await?;
                     return Ok(Next::Done);
                 }
             }

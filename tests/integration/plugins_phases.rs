@@ -184,6 +184,29 @@ async fn a_local_response_from_every_phase_takes_the_place_of_all() {
 }
 
 #[tokio::test]
+async fn a_held_response_gets_another_status_and_body_once_its_body_was_read() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let mut guest = Guest::new();
+    let (status, code) = (guest.string(":status"), guest.string("203"));
+    let replace = guest.replace_body(1, "rewritten");
+    let at_the_end = format!(
+        "(if (i32.eqz (local.get $p2)) (then (return (i32.const 1)))) \
+         (drop (call $proxy_replace_header_map_value (i32.const 2) {status} {code})) {replace} (i32.const 0)"
+    );
+    let guest =
+        guest.on("proxy_on_response_headers", "(i32.const 1)").on("proxy_on_response_body", &at_the_end);
+    let file = guests.file("guest", guest);
+    let config = everywhere(&upstream, &file).plugin_file("guest", &file, "stop_iteration = true");
+    let edge = Edge::start(&config).await;
+    let mut connection = Connection::open(edge.http).await;
+    for target in ["/up/x", "/api/v5/health", "/", "/up/y"] {
+        let answer = connection.exchange(&Request::new("GET", target).body("hello")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (203, "rewritten"), "{target}");
+        assert_eq!(answer.header("content-length"), Some("9"), "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_local_response_passes_the_response_phase_once() {
     let (upstream, guests) = (echo().await, Guests::new());
     let mut guest = Guest::new();
@@ -213,7 +236,10 @@ async fn a_closed_stream_gets_no_response() {
 async fn a_pause_that_is_never_resumed_ends_with_504() {
     for phase in ["proxy_on_request_headers", "proxy_on_response_headers"] {
         let (upstream, guests) = (echo().await, Guests::new());
-        let edge = before(&upstream, &guests, Guest::new().on(phase, "(i32.const 1)")).await;
+        let file = guests.file("guest", Guest::new().on(phase, "(i32.const 1)"));
+        let route =
+            "upstream = 'up'\nauth = 'public'\nplugin_timeout_seconds = 1\nplugins = [{ plugin = 'guest' }]";
+        let edge = Edge::start(&everywhere(&upstream, &file).route("/up", route)).await;
         let mut connection = Connection::open(edge.http).await;
         let began = Instant::now();
         let answer = connection.exchange(&Request::get("/up/x")).await;
@@ -478,4 +504,15 @@ async fn connections_to_upstreams_are_kept_and_dead_ones_replaced() {
     }
     let connections: Vec<usize> = upstream.requests().iter().map(|request| request.connection).collect();
     assert_eq!(connections, [0; 10], "one connection carries them all");
+
+    let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let closing = Upstream::start(|_| Answer::RawThenClose(whole.to_vec())).await;
+    let edge = self::before(&closing, &guests, watching()).await;
+    for turn in 0..20 {
+        assert_eq!(
+            edge.get("/up/x").await.text(),
+            "ok",
+            "{turn}: a connection that the upstream closed is no error"
+        );
+    }
 }

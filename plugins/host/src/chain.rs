@@ -18,6 +18,7 @@ use crate::plugin::{FailureMode, Plugin};
 use crate::stream::{Bell, Fate, StreamContext};
 
 mod shadow;
+mod stirred;
 
 use shadow::Shadow;
 pub use shadow::ShadowVerdict;
@@ -183,24 +184,6 @@ impl Chain {
     #[must_use]
     pub fn holds(&self, direction: Direction) -> bool {
         self.filters.iter().any(|filter| filter.held(direction))
-    }
-
-    /// Waits until a plugin lets go of something, and says of which message, for [`released`](Self::released) to give
-    /// it; or until one ends the exchange, which it may do without holding anything. Cancellation safe.
-    ///
-    /// # Errors
-    /// The exchange goes no further.
-    pub async fn stirred(&mut self) -> Result<Direction, Stop> {
-        loop {
-            self.bell.was_rung();
-            self.fates()?;
-            for direction in [Direction::Request, Direction::Response] {
-                if self.filters.iter().any(|filter| filter.was_released(direction)) {
-                    return Ok(direction);
-                }
-            }
-            self.bell.heard().await;
-        }
     }
 
     /// Waits until a plugin lets go of what it holds, and sends that on. Cancellation safe until it resolves to something;

@@ -94,7 +94,7 @@ impl Origin {
             }
             TargetEntry::Upstream(upstream) if tunnel::is_websocket(&request) => {
                 ctx.forwarded = true;
-                match tunnel::handshake(upstream, &request, ctx).await? {
+                match Box::pin(tunnel::handshake(upstream, &request, ctx)).await? {
                     Handshake::Switched { head, stream } => {
                         Ok(Self::Switched(Some((head, Switch::Upstream(stream)))))
                     }

@@ -34,8 +34,6 @@ use request::Sending;
 use response::Receiving;
 use std::time::Duration;
 
-/// How long a plugin may hold a request or response while nothing else is waited for.
-const PLUGIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client, a service or a body that does nothing for so long is given up. Upstreams have a limit of their own.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(60);
 /// How often a request is sent again that nothing was heard of: connections from the pool may all be dead.
@@ -53,15 +51,11 @@ pub(crate) async fn run(
     let sending = Sending::new(session, ctx);
     let receiving = Receiving::new(session.req_header().method.clone(), session.req_header().version);
     let mut pipeline = Pipeline { service, session, ctx, origin: None, sending, receiving, repeats: 0 };
-    let result = match pipeline.exchange().await {
+    match pipeline.exchange().await {
         Ok(()) => Ok(()),
-        Err(departure) => pipeline.depart(departure).await,
-    };
-    let Pipeline { origin, receiving, .. } = pipeline;
-    if let Some(origin) = origin.filter(|_| result.is_ok() && receiving.origin_ended) {
-        origin.finish(service).await;
+        // Boxed, as all that is rare: a request's state is to be small.
+        Err(departure) => Box::pin(pipeline.depart(departure)).await,
     }
-    result
 }
 
 /// One request under way.
@@ -86,6 +80,8 @@ enum Departure {
     Unroutable,
     /// The request's body is larger than its route takes.
     TooLarge,
+    /// The request's body is malformed, was cut off, or did not come.
+    BodyBroken,
     /// Nothing happened for too long.
     Stalled,
     /// The origin failed.
@@ -120,14 +116,7 @@ impl Pipeline<'_> {
             Woken::Event(Ok(event)) => self.event(event).await,
             Woken::Event(Err(error)) => self.repeat(error).await,
             Woken::Piece(Ok(piece)) => self.piece(piece).await,
-            Woken::Piece(Err(error)) => {
-                if let Some(origin) = &mut self.origin {
-                    origin.body_failed();
-                }
-                // What follows on the connection cannot be told apart from the body.
-                self.session.set_keepalive(None);
-                Err(Departure::Client(error.into_down()))
-            }
+            Woken::Piece(Err(error)) => Err(self.body_broken(&error)),
             Woken::Stirred(stirred) => self.stirred(stirred).await,
             Woken::Left(error) => Err(Departure::Client(error.into_down())),
             Woken::Stalled => Err(Departure::Stalled),
@@ -164,10 +153,16 @@ impl Pipeline<'_> {
         Ok(tokio::time::timeout(PROGRESS_DEADLINE, woken).await.unwrap_or(Woken::Stalled))
     }
 
+    /// How long a plugin may hold a message while nothing else is waited for. Without a route there are no plugins.
+    fn plugin_timeout(&self) -> Duration {
+        self.ctx.route.as_ref().map_or(Duration::ZERO, |route| route.config.plugin_timeout)
+    }
+
     /// Puts something through the chain.
     async fn push(&mut self, direction: Direction, item: Item) -> Result<Vec<Item>, Departure> {
+        let limit = self.plugin_timeout();
         let Some(run) = &mut self.ctx.plugins else { return Ok(vec![item]) };
-        match tokio::time::timeout(PLUGIN_TIMEOUT, run.chain.push(direction, item)).await {
+        match tokio::time::timeout(limit, run.chain.push(direction, item)).await {
             Ok(Ok(items)) => Ok(items),
             Ok(Err(stop)) => Err(Departure::Stopped(direction, stop)),
             Err(_) => Err(Departure::PluginTimeout),
@@ -178,8 +173,9 @@ impl Pipeline<'_> {
     async fn stirred(&mut self, stirred: Result<Direction, Stop>) -> Result<(), Departure> {
         // A plugin that ends it does so for both; what was not sent on decides what it is called.
         let direction = stirred.map_err(|stop| Departure::Stopped(Direction::Request, stop))?;
+        let limit = self.plugin_timeout();
         let Some(run) = &mut self.ctx.plugins else { return Ok(()) };
-        let released = tokio::time::timeout(PLUGIN_TIMEOUT, run.chain.released(direction)).await;
+        let released = tokio::time::timeout(limit, run.chain.released(direction)).await;
         let items = released.map_err(|_| Departure::PluginTimeout)?;
         let items = items.map_err(|stop| Departure::Stopped(direction, stop))?;
         match direction {
@@ -267,6 +263,7 @@ impl Pipeline<'_> {
             }
             Departure::PluginTimeout => ("PLUGIN_TIMEOUT", failure::plugin_timeout()),
             Departure::Unroutable => ("NOT_FOUND", failure::unroutable()),
+            Departure::BodyBroken => ("BAD_REQUEST", failure::body_broken()),
             Departure::TooLarge => ("PAYLOAD_TOO_LARGE", failure::too_large()),
             Departure::Stalled => {
                 self.session.set_keepalive(None);

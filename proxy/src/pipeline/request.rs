@@ -9,6 +9,7 @@ use crate::snapshot::TargetEntry;
 use bytes::Bytes;
 use coditect_proxy_wasm::{Direction, Item};
 use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use pingora::Error;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -132,12 +133,20 @@ impl Pipeline<'_> {
                     self.sending.ahead = Some(piece);
                     return Ok(());
                 }
-                Err(error) => {
-                    self.session.set_keepalive(None);
-                    return Err(Departure::Client(error.into_down()));
-                }
+                Err(error) => return Err(self.body_broken(&error)),
             }
         }
+    }
+
+    /// The body cannot be read to its end.
+    pub(super) fn body_broken(&mut self, error: &Error) -> Departure {
+        tracing::debug!(%error, "reading a request's body failed");
+        if let Some(origin) = &mut self.origin {
+            origin.body_failed();
+        }
+        // What follows on the connection cannot be told apart from the body.
+        self.session.set_keepalive(None);
+        Departure::BodyBroken
     }
 
     /// Opens the origin with the request's head as it is now.

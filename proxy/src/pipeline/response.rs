@@ -72,7 +72,7 @@ impl Pipeline<'_> {
             Event::Room => Ok(()),
             Event::Interim(head) => self.interim(head).await,
             Event::Head { head, end } => self.head(head, end).await,
-            Event::Switch { head, to } => self.switch(head, to).await,
+            Event::Switch { head, to } => Box::pin(self.switch(head, to)).await,
             Event::Data { bytes, end } => self.data(bytes, end).await,
             Event::Trailers(trailers) => self.trailers(trailers).await,
         }
@@ -96,7 +96,7 @@ impl Pipeline<'_> {
         };
         prepared.map_err(Departure::Origin)?;
         self.show(head, from_upstream);
-        self.origin_said(end);
+        self.origin_said(end).await;
         let head = Item::Headers { end };
         if self.receiving.direct || self.ctx.plugins.is_none() {
             return self.write(vec![head]).await;
@@ -106,11 +106,18 @@ impl Pipeline<'_> {
         self.write(items).await
     }
 
-    /// The origin has said something, and perhaps all.
-    fn origin_said(&mut self, all: bool) {
+    /// The origin has said something, and perhaps all. An upstream's connection then is free for another request, before
+    /// the client has read the response.
+    async fn origin_said(&mut self, all: bool) {
         self.receiving.origin_ended = all;
-        if all && let (Some(run), Some(Origin::Upstream(_))) = (&self.ctx.plugins, &self.origin) {
+        if !all {
+            return;
+        }
+        if let (Some(run), Some(Origin::Upstream(_))) = (&self.ctx.plugins, &self.origin) {
             run.view().progress.backend_latency = Some(self.ctx.started.elapsed());
+        }
+        if let Some(origin) = self.origin.take_if(|_| self.sending.received) {
+            origin.finish(self.service).await;
         }
     }
 
@@ -133,12 +140,13 @@ impl Pipeline<'_> {
     }
 
     async fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), Departure> {
-        self.origin_said(end);
+        let is_upstream = matches!(self.origin, Some(Origin::Upstream(_)));
+        self.origin_said(end).await;
         if !self.passes_chain(Direction::Response) {
             return self.write_body(bytes, end).await;
         }
         // As Envoy has it, the end of an HTTP/1 body comes by itself.
-        let together = !end || bytes.is_empty() || !matches!(self.origin, Some(Origin::Upstream(_)));
+        let together = !end || bytes.is_empty() || !is_upstream;
         let mut items = self.push(Direction::Response, Item::Data { bytes, end: end && together }).await?;
         if !together {
             items.extend(self.push(Direction::Response, Item::Data { bytes: Bytes::new(), end }).await?);
@@ -147,7 +155,7 @@ impl Pipeline<'_> {
     }
 
     async fn trailers(&mut self, trailers: HeaderMap) -> Result<(), Departure> {
-        self.origin_said(true);
+        self.origin_said(true).await;
         match &self.ctx.plugins {
             Some(run) => run.view().response_trailers = Some(trailers),
             None => self.receiving.trailers = Some(trailers),
