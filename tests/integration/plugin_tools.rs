@@ -224,7 +224,7 @@ async fn a_plugin_is_pushed_listed_activated_and_rolled_back() {
     let (out, _) = scene.plugin(0, &["list"]);
     assert!(out.contains("gate\tversion 1\tnot at work"), "{out}");
 
-    for text in ["one", "two"] {
+    for text in ["first", "second"] {
         let (out, _) = scene.plugin(0, &["activate", "gate", "--config-text", text]);
         assert!(out.contains("version 1 at work for all routes"), "{out}");
     }
@@ -233,7 +233,7 @@ async fn a_plugin_is_pushed_listed_activated_and_rolled_back() {
     let (_, errors) = scene.plugin(1, &["activate", "other"]);
     assert!(errors.contains("404"), "{errors}");
     let (out, _) = scene.plugin(0, &["rollback", "gate", "--json"]);
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["configuration"], "one");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["configuration"], "first");
     let target = ["--route", "/theia", "--share-percent", "25", "--shadow", "--fail", "open", "--order", "7"];
     let (out, _) = scene.plugin(0, &[&["activate", "gate", "--version", "1"][..], &target].concat());
     assert!(out.contains("for /theia, as a shadow, 25 % of requests"), "{out}");

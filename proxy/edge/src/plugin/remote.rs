@@ -120,7 +120,7 @@ impl Session {
         if query.is_empty() {
             return path.to_owned();
         }
-        let mut encoded = form_urlencoded::Serializer::new(format!("{path}?"));
+        let mut encoded = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
         for (key, value) in query {
             encoded.append_pair(key, value);
         }
