@@ -1,6 +1,7 @@
 //! What Prometheus scrapes. Every label comes from the configuration or from a fixed list, so the number of series is
 //! bounded by the configuration.
 
+use crate::callouts::CalloutMetrics;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -50,6 +51,8 @@ pub struct Metrics {
     plugins_wanted: IntGauge,
     plugins_unfulfilled: IntGauge,
     plugin_labels: Arc<Mutex<HashMap<String, Weak<PluginSeries>>>>,
+    /// Calls out of plugins.
+    pub(crate) calls_out: CalloutMetrics,
     refused_heads: IntCounterVec,
     resolve_failures: IntCounterVec,
     /// Open connections of clients.
@@ -155,6 +158,7 @@ impl Metrics {
                 "Activations of the store that are not at work as they are wanted.",
             )?,
             plugin_labels: Arc::default(),
+            calls_out: CalloutMetrics::new(registry)?,
             refused_heads: counters(
                 "coditect_refused_heads_total",
                 "Requests refused for how they were framed.",

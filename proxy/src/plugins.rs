@@ -17,6 +17,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod view;
+mod world;
 
 pub(crate) use attributes::{Facts, grpc_status};
 pub(crate) use choose::{Asked, PluginSet};

@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 /// How long a look-up's answer is used before it is renewed.
 const FRESH: Duration = Duration::from_secs(10);
@@ -26,6 +27,17 @@ pub(crate) enum ResolveError {
     Failed(String, #[source] std::io::Error),
     #[error("the look-up of {0} took more than {seconds} s", seconds = LOOKUP_DEADLINE.as_secs())]
     Timeout(String),
+}
+
+/// Why there is no connection to an upstream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error("no address of the upstream took the connection")]
+    Refused(#[source] std::io::Error),
+    #[error("no address of the upstream took the connection in time")]
+    Timeout,
 }
 
 /// One upstream.
@@ -95,6 +107,32 @@ impl Upstream {
         Ok(resolved.addresses.get(index).copied())
     }
 
+    /// Opens a connection of its own, to the first address that takes it.
+    ///
+    /// Each address has the upstream's `connect_timeout`. Cancellation safe: nothing stays open.
+    ///
+    /// # Errors
+    /// No address, or none took the connection.
+    pub(crate) async fn connect(self: &Arc<Self>) -> Result<TcpStream, ConnectError> {
+        let turn = self.take_turn();
+        let mut failed = std::io::Error::other("the upstream's name has no address");
+        let mut attempt = 0;
+        while let Some(address) = self.address(turn, attempt).await? {
+            attempt += 1;
+            let connected = timeout(self.config.connect_timeout, TcpStream::connect(address)).await;
+            match connected.map(|connected| connected.and_then(|s| s.set_nodelay(true).map(|()| s))) {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = std::io::ErrorKind::TimedOut.into(),
+            }
+        }
+        if failed.kind() == std::io::ErrorKind::TimedOut {
+            Err(ConnectError::Timeout)
+        } else {
+            Err(ConnectError::Refused(failed))
+        }
+    }
+
     fn renew_in_background(self: &Arc<Self>) {
         if self.renewing.swap(true, Ordering::AcqRel) {
             return;
@@ -110,7 +148,7 @@ impl Upstream {
     async fn renew(&self) -> Result<Arc<Resolved>, ResolveError> {
         let host = &self.config.host;
         let lookup = tokio::net::lookup_host((host.as_str(), self.config.port));
-        let found = match tokio::time::timeout(LOOKUP_DEADLINE, lookup).await {
+        let found = match timeout(LOOKUP_DEADLINE, lookup).await {
             Ok(Ok(addresses)) => {
                 let mut addresses: Vec<_> = addresses.collect();
                 // The same order each time, IPv4 first: what listens on one family only is found at the first try

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our crates each may import. `coditect-edge` and `coditect-tests` may import all.
-const MAY_IMPORT: [(&str, &[&str]); 7] = [
+const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("coditect-config", &[]),
     ("coditect-auth", &[]),
     ("coditect-proxy-wasm", &[]),
+    ("coditect-plugin-tools", &["coditect-proxy-wasm"]),
     ("coditect-store", &["coditect-config", "coditect-auth"]),
     ("coditect-terminal", &["coditect-config", "coditect-auth", "coditect-store"]),
     ("coditect-api", &["coditect-config", "coditect-auth", "coditect-store"]),

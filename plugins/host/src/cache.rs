@@ -1,7 +1,7 @@
 //! Compiled modules kept on disk, so that a restart compiles nothing.
 //!
 //! One file for each module. Its name is a key: the SHA-256 of the wasm and of all that decides what the compiler makes
-//! of it. What is found there is used only if [`artifact`] trusts it; whatever goes wrong with the cache costs a
+//! of it; what another release compiled is not found, and goes when room is needed. What is found there is used only if [`artifact`] trusts it; whatever goes wrong with the cache costs a
 //! compilation and a line in the log, and never a plugin.
 
 mod artifact;

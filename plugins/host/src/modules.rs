@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Engine, Module, Store};
@@ -49,7 +49,7 @@ impl Modules {
         if let Some(module) = self.alive(&hash) {
             return Ok(module);
         }
-        let _turn = self.turn.take(COMPILE_WAIT).ok_or(LoadReason::Busy { waited: COMPILE_WAIT })?;
+        let _turn = self.turn.take(keep, COMPILE_WAIT).ok_or(LoadReason::Busy { waited: COMPILE_WAIT })?;
         // Whoever had the turn before may have wanted the same module.
         if let Some(module) = self.alive(&hash) {
             return Ok(module);
@@ -111,11 +111,19 @@ impl Modules {
     }
 }
 
-/// One compilation at a time: it takes a core for seconds, and the others are for requests.
+/// One compilation at a time: it takes a core for seconds, and the others are for requests. Modules to be run go before
+/// those to be looked at, so that uploads cannot keep a configuration from being loaded.
 #[derive(Default)]
 struct Turn {
-    taken: Mutex<bool>,
+    queue: Mutex<Queue>,
     given_back: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    taken: bool,
+    /// Modules to be run that wait.
+    first: usize,
 }
 
 /// The turn, until it is dropped.
@@ -123,23 +131,37 @@ struct Taken<'a>(&'a Turn);
 
 impl Turn {
     /// Waits on the calling thread, for at most `most`.
-    fn take(&self, most: Duration) -> Option<Taken<'_>> {
-        let end = Instant::now().checked_add(most)?;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken {
-            let left = end.checked_duration_since(Instant::now())?;
-            let woken = self.given_back.wait_timeout(taken, left);
-            (taken, _) = woken.unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, keep: Keep, most: Duration) -> Option<Taken<'_>> {
+        let first = usize::from(keep == Keep::OnDisk);
+        self.queue().first += first;
+        let mut queue = self.wait(keep, most);
+        queue.first -= first;
+        let free = !queue.taken && (keep == Keep::OnDisk || queue.first == 0);
+        queue.taken |= free;
+        drop(queue);
+        if free {
+            return Some(Taken(self));
         }
-        *taken = true;
-        Some(Taken(self))
+        // Who waits behind this one need not any longer.
+        self.given_back.notify_all();
+        None
+    }
+
+    fn wait(&self, keep: Keep, most: Duration) -> MutexGuard<'_, Queue> {
+        let waits = |queue: &mut Queue| queue.taken || (keep == Keep::No && queue.first > 0);
+        let waited = self.given_back.wait_timeout_while(self.queue(), most, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.given_back.notify_one();
+        self.0.queue().taken = false;
+        self.0.given_back.notify_all();
     }
 }
 
@@ -148,31 +170,60 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::sync::atomic::AtomicUsize;
     use std::thread;
+    use std::time::Instant;
 
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn the_turn_is_one_s_alone() {
         let (turn, inside) = (Turn::default(), AtomicUsize::new(0));
         thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
+            for keep in [Keep::OnDisk, Keep::No, Keep::OnDisk, Keep::No] {
+                let (turn, inside) = (&turn, &inside);
+                scope.spawn(move || {
                     for _ in 0..200 {
-                        let _taken = turn.take(Duration::from_secs(60)).expect("a turn");
+                        let _taken = turn.take(keep, LONG).expect("a turn");
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two had the turn");
                         inside.fetch_sub(1, Ordering::SeqCst);
                     }
                 });
             }
         });
+        assert_eq!(turn.queue().first, 0);
     }
 
     #[test]
     fn who_waits_too_long_goes_away() {
         let turn = Turn::default();
-        let taken = turn.take(Duration::ZERO).expect("it is free");
-        assert!(turn.take(Duration::from_millis(1)).is_none());
-        drop(taken);
-        assert!(turn.take(Duration::ZERO).is_some());
+        for keep in [Keep::OnDisk, Keep::No] {
+            let taken = turn.take(keep, Duration::ZERO).expect("it is free");
+            assert!(turn.take(Keep::OnDisk, Duration::from_millis(1)).is_none());
+            assert!(turn.take(Keep::No, Duration::from_millis(1)).is_none());
+            drop(taken);
+        }
+        assert!(turn.take(Keep::No, Duration::ZERO).is_some());
+    }
+
+    #[test]
+    fn what_is_to_run_goes_before_what_is_only_looked_at() {
+        let (turn, order) = (Turn::default(), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            let taken = turn.take(Keep::No, LONG).expect("it is free");
+            let wait = |keep: Keep| {
+                let _taken = turn.take(keep, LONG).expect("a turn");
+                order.lock().unwrap().push(keep);
+            };
+            scope.spawn(move || wait(Keep::No));
+            scope.spawn(move || wait(Keep::OnDisk));
+            let end = Instant::now() + LONG;
+            while turn.queue().first == 0 {
+                assert!(Instant::now() < end, "nobody waits");
+                thread::yield_now();
+            }
+            drop(taken);
+        });
+        assert_eq!(*order.lock().unwrap(), [Keep::OnDisk, Keep::No]);
     }
 }

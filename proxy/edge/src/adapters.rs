@@ -177,7 +177,7 @@ fn check(engine: &Engine, trial: PluginTrial) -> Result<ModuleFacts, PluginRefus
 }
 
 fn refusal(error: LoadError) -> PluginRefusal {
-    if matches!(*error.reason, LoadReason::Canary(StartError::Exhausted { .. })) {
+    if matches!(*error.reason, LoadReason::Busy { .. } | LoadReason::Canary(StartError::Exhausted { .. })) {
         return PluginRefusal::Busy;
     }
     let mut text = error.reason.to_string();

@@ -7,11 +7,11 @@ use crate::cli::say;
 use crate::feed::{Feed, OnGone, Told};
 use crate::keys::{TokenSigning, token_signing};
 use crate::log;
-use crate::plugins::{PluginChanges, StoredPlugins};
 use crate::running::TerminalsAndSockets;
 use crate::signals::{Asked, Signals};
 use crate::storage;
 use crate::store::{self, StoreSocket};
+use crate::stored_plugins::{PluginChanges, StoredPlugins};
 use crate::upkeep::Upkeep;
 use anyhow::Context;
 use coditect_api::{ApiMetrics, ApiState, ForkPlaces, PluginTrials, Throttle, Transfers};
@@ -21,7 +21,8 @@ use coditect_auth::{
 };
 use coditect_config::{AuthConfig, Config, Environment, Sandbox, TerminalConfig};
 use coditect_proxy::{
-    AccessLog, EmbeddedFile, Gate, Live, Metrics, Parts, PluginLoader, Server, Services, WorkspaceEnds,
+    AccessLog, Callouts, EmbeddedFile, Gate, Live, Metrics, Parts, PluginLoader, Server, Services,
+    WorkspaceEnds,
 };
 use coditect_store::{Accesses, Quota, Repositories};
 use coditect_terminal::TerminalService;
@@ -95,6 +96,7 @@ struct App {
     audit: Audit,
     store_socket: Option<StoreSocket>,
     live: Arc<Live>,
+    callouts: Callouts,
     metrics: Metrics,
     /// Has the key set read at once.
     read_keys: Arc<Notify>,
@@ -154,8 +156,12 @@ impl App {
             workspaces.clone(),
             sockets.clone(),
         );
-        let plugins = PluginLoader::new(&config.plugin_host, Arc::clone(&clock), Arc::clone(&entropy))
-            .context("the plugin host cannot start")?;
+        let metrics = Metrics::new(&registry)?;
+        let callouts = Callouts::new(tokio::runtime::Handle::current(), metrics.clone());
+        let (guest_clock, guest_entropy) = (Arc::clone(&clock), Arc::clone(&entropy));
+        let plugins =
+            PluginLoader::new(&config.plugin_host, guest_clock, guest_entropy, Some(callouts.clone()))
+                .context("the plugin host cannot start")?;
         background.spawn(coditect_proxy::drive_plugins(plugins.engine().clone()));
         plugins.register(&registry)?;
         let plugin_changes = Arc::<PluginChanges>::default();
@@ -191,7 +197,6 @@ impl App {
             audit: audit.log(),
         });
 
-        let metrics = Metrics::new(&registry)?;
         let services = Services {
             api: Arc::new(Api { router, running: running.clone() }),
             terminal: Arc::new(Terminals(terminals.clone())),
@@ -239,6 +244,7 @@ impl App {
             audit,
             store_socket,
             live,
+            callouts,
             metrics,
             read_keys,
         };
@@ -277,6 +283,7 @@ impl App {
         if report.left > 0 {
             tracing::warn!(left = report.left, "some terminals' processes did not end in time");
         }
+        self.callouts.shutdown().await;
         // Each of their steps is a transaction, so they can be cut off anywhere.
         self.background.shutdown().await;
         self.audit.finish().await;

@@ -39,7 +39,7 @@ fn load_plugins(config: &Config) -> anyhow::Result<()> {
     }
     // It leaves nothing behind.
     let host = PluginHostConfig { cache_dir: None, ..config.plugin_host.clone() };
-    let loader = PluginLoader::new(&host, Arc::new(SystemClock), Arc::new(SystemEntropy))
+    let loader = PluginLoader::new(&host, Arc::new(SystemClock), Arc::new(SystemEntropy), None)
         .context("the plugin host cannot start")?;
     loader.try_load(&config.plugins)?;
     Ok(())

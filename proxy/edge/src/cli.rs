@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::keys::KeysArgs;
+use crate::plugin::PluginArgs;
 use crate::store::{AuditArgs, StoreArgs, TenantArgs, UserArgs};
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -41,6 +42,11 @@ pub(crate) enum Command {
     ///
     /// Exits 0; 1 if problems were found; 2 if it could not be carried out.
     Audit(AuditArgs),
+    /// Check, run, test and measure a plugin here; push it to a running edge and put it to work there.
+    ///
+    /// Exits 0; 1 if the plugin is refused or fails, a case fails, or the edge refuses it; 2 if it could not be carried
+    /// out.
+    Plugin(PluginArgs),
     /// Look into the store, check it, back it up, move it. Most of it works while the edge runs.
     ///
     /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.

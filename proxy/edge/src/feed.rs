@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use crate::plugins::PluginChanges;
 use crate::running::Running;
+use crate::stored_plugins::PluginChanges;
 use coditect_auth::{Families, Recheck};
 use coditect_store::changes::{Change, Followed, Follower};
 use coditect_store::{Keyspace, Store, StoreError};

@@ -10,11 +10,12 @@ mod feed;
 mod health;
 mod keys;
 mod log;
-mod plugins;
+mod plugin;
 mod running;
 mod signals;
 mod storage;
 mod store;
+mod stored_plugins;
 mod upkeep;
 
 use clap::Parser;
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         Some(cli::Command::Audit(args)) => Ok(store::run_audit(cli.config.as_deref(), args)),
         Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
         Some(cli::Command::Keys(args)) => Ok(keys::run(cli.config.as_deref(), &args)),
+        // Their `--config` is a plugin's.
+        Some(cli::Command::Plugin(args)) => Ok(plugin::run(args)),
         Some(cli::Command::User(args)) => Ok(store::run_user(cli.config.as_deref(), args)),
         Some(cli::Command::Tenant(args)) => Ok(store::run_tenant(cli.config.as_deref(), args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {

@@ -86,6 +86,8 @@ impl Live {
     /// A plugin could not be loaded. Nothing has changed then.
     pub async fn take(&self, config: &Config) -> Result<(), PluginError> {
         let _one = self.taking.lock().await;
+        // A plugin may call out as soon as it is configured.
+        let callable = self.loader.offer(&config.upstreams);
         let configured = self.load_configured(config).await?;
         let uses = |written: &[PluginUse]| -> Vec<Arc<Use>> {
             let made = written.iter().filter_map(|used| {
@@ -108,6 +110,9 @@ impl Live {
         (state.configured, state.global, state.routes) = (configured, global, routes);
         let set = state.set();
         self.snapshot.store(Arc::new(Snapshot::build(config, &self.services, &self.metrics, set)));
+        if let Some(callable) = callable {
+            callable.take();
+        }
         self.count(&state);
         drop(state);
         self.wanted.notify_one();

@@ -4,13 +4,12 @@
 use super::gauges::HostGauges;
 use super::loaded::Loaded;
 use super::stored::{PluginOwner, StoredPlugin};
+use super::world::World;
+use crate::callouts::{Callouts, Offer};
 use crate::metrics::Metrics;
 use coditect_auth::{Clock, Entropy};
-use coditect_config::{FailureMode, PluginConfig, PluginHostConfig, Quarantine};
-use coditect_proxy_wasm::{
-    Engine, EngineError, EngineSettings, Environment, Limits, LoadError, LogLevel, LogRecord, Plugin,
-    log_to_tracing,
-};
+use coditect_config::{FailureMode, PluginConfig, PluginHostConfig, Quarantine, UpstreamConfig};
+use coditect_proxy_wasm::{Engine, EngineError, EngineSettings, Limits, LoadError, LogLevel, Plugin};
 use prometheus::Registry;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -100,10 +99,11 @@ pub(crate) struct Configured {
 #[derive(Clone)]
 pub struct PluginLoader {
     engine: Engine,
+    callouts: Option<Callouts>,
 }
 
 impl PluginLoader {
-    /// An engine for this process.
+    /// An engine for this process. Without `callouts`, its plugins can call nobody.
     ///
     /// # Errors
     /// The runtime could not be set up: address space or a thread is lacking.
@@ -111,6 +111,7 @@ impl PluginLoader {
         config: &PluginHostConfig,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        callouts: Option<Callouts>,
     ) -> Result<Self, EngineError> {
         let settings = EngineSettings {
             max_instances: config.max_instances,
@@ -118,8 +119,13 @@ impl PluginLoader {
             cache_dir: config.cache_dir.clone(),
             ..EngineSettings::default()
         };
-        let environment = World { clock, entropy, started: Instant::now() };
-        Ok(Self { engine: Engine::new(settings, Arc::new(environment))? })
+        let environment = World { clock, entropy, callouts: callouts.clone(), started: Instant::now() };
+        Ok(Self { engine: Engine::new(settings, Arc::new(environment))?, callouts })
+    }
+
+    /// Lets plugins call these upstreams, beside those at work, until the configuration is taken or given up.
+    pub(crate) fn offer(&self, upstreams: &[UpstreamConfig]) -> Option<Offer> {
+        self.callouts.as_ref().map(|callouts| callouts.offer(upstreams))
     }
 
     /// Has what the host holds told with each scrape of `registry`.
@@ -242,30 +248,5 @@ fn limits(limits: &coditect_config::PluginLimits) -> Limits {
         log_lines_per_second: limits.log_lines_per_second,
         metrics: limits.metrics,
         ..Limits::default()
-    }
-}
-
-/// Time, randomness and log as guests see them.
-struct World {
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    started: Instant,
-}
-
-impl Environment for World {
-    fn realtime_nanoseconds(&self) -> u64 {
-        u64::try_from(self.clock.now_millis()).unwrap_or_default().saturating_mul(1_000_000)
-    }
-
-    fn monotonic_nanoseconds(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn random(&self, buffer: &mut [u8]) {
-        self.entropy.fill(buffer);
-    }
-
-    fn log(&self, record: &LogRecord<'_>) {
-        log_to_tracing(record);
     }
 }

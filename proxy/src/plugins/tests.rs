@@ -117,7 +117,7 @@ impl Rig {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let (clock, entropy) = (Arc::new(ManualClock::new(1)), Arc::new(SeededEntropy::new(1)));
-        let loader = PluginLoader::new(&config.plugin_host, clock, entropy).unwrap();
+        let loader = PluginLoader::new(&config.plugin_host, clock, entropy, None).unwrap();
         loader.register(&registry).unwrap();
         let services = Services { api: Arc::new(Nothing), terminal: Arc::new(Nothing), console: &[] };
         let live = Live::start(&config, services, loader.clone(), metrics).await.unwrap();

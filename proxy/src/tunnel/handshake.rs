@@ -4,7 +4,7 @@ use crate::forward;
 use crate::reply::{Reply, refusal};
 use crate::request::RequestCtx;
 use crate::takeover::Prefixed;
-use crate::upstream::{ResolveError, Upstream};
+use crate::upstream::{ConnectError, Upstream};
 use bytes::BytesMut;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
@@ -57,9 +57,7 @@ pub(super) enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    #[error("no address of the upstream took the connection")]
-    Connect(#[source] std::io::Error),
+    Connect(#[from] ConnectError),
     #[error("the upstream did not answer in time")]
     Timeout,
     #[error("the upstream's connection failed")]
@@ -72,7 +70,7 @@ impl HandshakeError {
     /// What the client gets for it.
     pub(super) fn reply(&self) -> (Reply, &'static str) {
         let (status, code, message) = match self {
-            Self::Timeout => {
+            Self::Timeout | Self::Connect(ConnectError::Timeout) => {
                 (StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", "the upstream did not answer in time")
             }
             Self::NotHttp(_) => {
@@ -98,7 +96,7 @@ pub(super) fn request(client: &RequestHeader, ctx: &RequestCtx) -> pingora::Resu
 
 /// Connects, sends the request and reads the answer's head.
 pub(super) async fn dial(upstream: &Arc<Upstream>, request: &[u8]) -> Result<Answer, HandshakeError> {
-    let mut stream = connect(upstream).await?;
+    let mut stream = upstream.connect().await?;
     let exchange = async {
         stream.write_all(request).await?;
         let mut head = BytesMut::with_capacity(4096);
@@ -123,28 +121,6 @@ pub(super) async fn dial(upstream: &Arc<Upstream>, request: &[u8]) -> Result<Ans
         }
         Parsed::Other => Answer::Refused { stream: Prefixed { prefix: bytes, stream } },
     })
-}
-
-async fn connect(upstream: &Arc<Upstream>) -> Result<TcpStream, HandshakeError> {
-    let turn = upstream.take_turn();
-    let mut failed = std::io::Error::other("the upstream's name has no address");
-    let mut attempt = 0;
-    while let Some(address) = upstream.address(turn, attempt).await? {
-        attempt += 1;
-        match timeout(upstream.config.connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Ok(Err(error)) => failed = error,
-            Err(_) => failed = std::io::ErrorKind::TimedOut.into(),
-        }
-    }
-    if failed.kind() == std::io::ErrorKind::TimedOut {
-        Err(HandshakeError::Timeout)
-    } else {
-        Err(HandshakeError::Connect(failed))
-    }
 }
 
 enum Parsed {

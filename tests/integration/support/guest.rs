@@ -20,6 +20,10 @@ const IMPORTS: &[(&str, usize)] = &[
     ("proxy_set_effective_context", 1),
     ("proxy_continue_stream", 1),
     ("proxy_close_stream", 1),
+    ("proxy_http_call", 10),
+    ("proxy_grpc_call", 12),
+    ("proxy_grpc_stream", 9),
+    ("proxy_grpc_send", 4),
 ];
 
 /// Callbacks: name, parameters, results.
@@ -32,6 +36,9 @@ const CALLBACKS: &[(&str, usize, usize)] = &[
     ("proxy_on_response_body", 3, 1),
     ("proxy_on_response_trailers", 2, 1),
     ("proxy_on_log", 1, 0),
+    ("proxy_on_http_call_response", 5, 0),
+    ("proxy_on_grpc_receive", 3, 0),
+    ("proxy_on_grpc_close", 3, 0),
 ];
 
 /// Where strings are in the guest's memory; return values go to 64 and 68, waiting contexts to 4096, hexadecimal to 8192.
@@ -142,6 +149,37 @@ impl Guest {
              (call $hex (i32.load (i32.const 64)) (i32.load (i32.const 68))) \
              (drop (call $proxy_add_header_map_value (i32.const {map}) {name} (i32.const 8192) \
              (i32.mul (i32.load (i32.const 68)) (i32.const 2))))))"
+        )
+    }
+
+    /// A header map as the ABI writes it, its address and length as two operands.
+    pub fn pairs(&mut self, pairs: &[(&str, &str)]) -> String {
+        let number = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
+        let mut bytes = number(pairs.len()).to_vec();
+        for (name, value) in pairs {
+            bytes.extend([number(name.len()), number(value.len())].concat());
+        }
+        for (name, value) in pairs {
+            bytes.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+        }
+        self.string(std::str::from_utf8(&bytes).unwrap())
+    }
+
+    /// What was read last (its address at 64, its length at 68) written to a request's header.
+    pub fn read_to_header(&mut self, name: &str) -> String {
+        let name = self.string(name);
+        format!(
+            "(drop (call $proxy_add_header_map_value (i32.const 0) {name} \
+             (i32.load (i32.const 64)) (i32.load (i32.const 68))))"
+        )
+    }
+
+    /// A number from 0 to 9 written to a request's header.
+    pub fn digit_to_header(&mut self, number: &str, name: &str) -> String {
+        let name = self.string(name);
+        format!(
+            "(call $digit (i32.const 8192) {number}) \
+             (drop (call $proxy_add_header_map_value (i32.const 0) {name} (i32.const 8192) (i32.const 1)))"
         )
     }
 

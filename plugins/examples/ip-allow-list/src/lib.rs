@@ -23,7 +23,7 @@ mod rules;
 
 use std::rc::Rc;
 
-use policy_kit::{Counter, Refusal, address, configuration, request_path};
+use policy_kit::{Counter, Refusal, address, configuration, excerpt, request_path};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 
@@ -78,7 +78,7 @@ impl HttpContext for AllowList {
             }
         };
         let from = source.map_or_else(|| "an unknown address".to_owned(), |source| source.to_string());
-        log::info!("{} for {from}: {path:?}", refusal.code);
+        log::info!("{} for {from}: {:?}", refusal.code, excerpt(&path));
         if let Some(refused) = self.refused {
             refused.increment();
         }

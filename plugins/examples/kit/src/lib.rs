@@ -19,6 +19,9 @@ use proxy_wasm::traits::{Context, HttpContext};
 /// The tenant of a request that has none, as the edge names it.
 pub const PUBLIC: &str = "public";
 
+/// Most characters of an [`excerpt`].
+const MAX_EXCERPT: usize = 100;
+
 /// The tenant the edge verified, never what a client says; [`PUBLIC`] where there is none.
 pub fn tenant(context: &dyn Context) -> String {
     text_property(context, &["coditect", "tenant_id"]).unwrap_or_else(|| PUBLIC.to_owned())
@@ -50,6 +53,23 @@ pub fn request_path(context: &dyn HttpContext) -> String {
     path::normalize(&context.get_http_request_header_bytes(":path").unwrap_or_default())
 }
 
+/// The beginning of a text that a client chose, for the log: a callback may log so much and no more.
+pub fn excerpt(text: &str) -> &str {
+    text.char_indices().nth(MAX_EXCERPT).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::excerpt;
+
+    #[test]
+    fn an_excerpt_is_short_and_ends_between_characters() {
+        assert_eq!(excerpt(""), "");
+        assert_eq!(excerpt("\u{e9}"), "\u{e9}");
+        assert_eq!(excerpt(&"\u{e9}".repeat(1000)), "\u{e9}".repeat(100));
+    }
 }

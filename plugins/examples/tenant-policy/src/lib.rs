@@ -14,7 +14,7 @@
 
 use std::rc::Rc;
 
-use policy_kit::{Refusal, configuration, path, request_header, request_path, tenant};
+use policy_kit::{Refusal, configuration, excerpt, path, request_header, request_path, tenant};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 use serde::Deserialize;
@@ -99,7 +99,7 @@ impl PolicyRequest {
             Reason::Path(_) => "this tenant's policy does not allow that path",
         };
         match reason {
-            Reason::Value(value) => log::info!("refused for {tenant}: value {value:?}"),
+            Reason::Value(value) => log::info!("refused for {tenant}: value {:?}", excerpt(value)),
             Reason::Path(prefix) => log::info!("refused for {tenant}: path under {prefix:?}"),
         }
         Refusal::new(403, "POLICY_DENIED", message).send(self, &[]);

@@ -104,7 +104,7 @@ impl Directory {
     pub(super) fn shrink(&self, newest: &str, limit: u64) -> Result<(), CacheError> {
         let mut entries = self.entries()?;
         let now = entries.iter().map(|entry| entry.used.0).max().unwrap_or(0);
-        entries.sort_by(|left, right| left.used.cmp(&right.used));
+        entries.sort_by_key(|entry| entry.used);
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let mut files = entries.len();
         for entry in &entries {
@@ -132,7 +132,7 @@ impl Directory {
             }
             // Another process may just have removed it.
             let Ok(stat) = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let used = (i64::from(stat.st_mtime), u64::from(stat.st_mtime_nsec));
+            let used = (stat.st_mtime, stat.st_mtime_nsec);
             entries.push(Entry { name: name.to_owned(), bytes: size(&stat), used });
         }
         Ok(entries)

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use coditect_proxy_wasm::{
-    Budget, EngineSettings, LoadError, LoadReason, Meter, PluginConfig, StartError, StreamError, TrapCause,
+    Budget, Direction, EngineSettings, LoadError, LoadReason, Meter, PluginConfig, StartError, StreamError,
+    TrapCause,
 };
 
 use crate::clockwork::{SECOND, engine, load, request};
 use crate::guest::Guest;
+use crate::world::{http, share};
 
 /// Logs `lines` lines in each request.
 fn logging(lines: u32) -> Vec<u8> {
@@ -50,7 +52,7 @@ fn lines_beyond_the_budget_are_dropped_counted_and_told() {
 #[test]
 fn instances_of_a_tenant_share_its_lines() {
     let (plugin, clock) = load(logging(100), |config| config.limits.log_lines_per_second = 100);
-    let held = plugin.open("a", crate::world::share(&crate::world::http())).unwrap();
+    let held = plugin.open("a", share(&http())).unwrap();
     request(&plugin, "a").unwrap();
     request(&plugin, "a").unwrap();
     assert_eq!((clock.lines().len(), plugin.stats().log_lines_dropped), (100, 100));
@@ -73,6 +75,11 @@ fn what_ends_a_guest_is_counted_by_name() {
                (i32.const 65537)))",
         ),
         (
+            Budget::LocalResponseBytes,
+            "(drop (call $proxy_send_local_response (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 0)
+               (i32.const 101) (i32.const 0) (i32.const 0) (i32.const -1)))",
+        ),
+        (
             Budget::PropertyBytes,
             "(drop (call $proxy_set_property (i32.const 1024) (i32.const 1) (i32.const 0) (i32.const 65537)))",
         ),
@@ -84,6 +91,7 @@ fn what_ends_a_guest_is_counted_by_name() {
         let (plugin, _) = load(wasm, |config| {
             config.limits.callback_cpu = Duration::from_millis(20);
             config.limits.table_elements = 99;
+            config.limits.local_response_bytes = 100;
         });
         request(&plugin, "a").expect_err(budget.name());
         for (other, count) in plugin.stats().budgets_crossed.iter() {
@@ -94,23 +102,61 @@ fn what_ends_a_guest_is_counted_by_name() {
 
 #[test]
 fn what_a_guest_is_refused_is_counted_by_name() {
-    let define = "(drop (call $proxy_define_metric (i32.const 0) (i32.const 1024) (i32.const 1) (i32.const 64)))
-                  (drop (call $proxy_define_metric (i32.const 1) (i32.const 1024) (i32.const 1) (i32.const 64)))";
-    let share =
-        "(drop (call $proxy_set_shared_data (i32.const 0) (i32.const 100) (i32.const 0) (i32.const 100)
-                   (i32.const 0)))";
-    for (budget, body) in [(Budget::Metrics, define), (Budget::SharedData, share)] {
+    let define = |kind: u32| {
+        format!(
+            "(drop (call $proxy_define_metric (i32.const {kind}) (i32.const 1024) (i32.const 1) (i32.const 64)))"
+        )
+    };
+    let zero = "(i32.const 0) (i32.const 0)";
+    let two_eleven = "(i32.const 0) (i32.const 11)";
+    let name = "(i32.const 1024) (i32.const 1)";
+    let enqueue = format!("(drop (call $proxy_enqueue_shared_queue (i32.const 1) {name}))");
+    let cases = [
+        (Budget::Metrics, define(0) + &define(1)),
+        (
+            Budget::SharedData,
+            format!("(drop (call $proxy_set_shared_data {two_eleven} {two_eleven} (i32.const 0)))"),
+        ),
+        (
+            Budget::Queue,
+            format!("(drop (call $proxy_register_shared_queue {name} (i32.const 64))) {enqueue} {enqueue}"),
+        ),
+        (
+            Budget::CallBodyBytes,
+            format!(
+                "(drop (call $proxy_http_call {name} {zero} {two_eleven} {zero} (i32.const 1000) (i32.const 64)))"
+            ),
+        ),
+    ];
+    for (budget, body) in cases {
         let mut guest = Guest::new();
         guest.text("x");
         let wasm = guest.on("proxy_on_request_headers", &format!("{body} (i32.const 0)")).wasm();
         let (engine, _) =
-            engine(EngineSettings { shared_data_bytes: 100, max_instances: 2, ..Default::default() });
+            engine(EngineSettings { shared_data_bytes: 80, max_instances: 2, ..EngineSettings::default() });
         let mut config = PluginConfig::new("test", wasm);
+        config.upstreams = vec!["x".to_owned()];
         config.limits.metrics = 1;
+        config.limits.queue_messages = 1;
+        config.limits.call_body_bytes = 10;
         let plugin = engine.load(config).unwrap();
         request(&plugin, "a").expect("it lives on");
-        assert_eq!(plugin.stats().budgets_crossed.get(budget), 1, "{}", budget.name());
+        assert_eq!(plugin.budgets_crossed(), [(budget.name(), 1)]);
     }
+}
+
+#[test]
+fn a_held_body_is_counted() {
+    let (plugin, _) = load(Guest::new().on("proxy_on_request_body", "(i32.const 1)").wasm(), |config| {
+        config.limits.body_bytes = 10;
+    });
+    let mut stream = plugin.open("a", share(&http())).unwrap();
+    let _ = stream.on_headers(Direction::Request, false).unwrap();
+    let body = |bytes: &'static [u8]| bytes::Bytes::from_static(bytes);
+    let _ = stream.on_body(Direction::Request, body(b"0123456789"), false).unwrap();
+    let error = stream.on_body(Direction::Request, body(b"0"), true).unwrap_err();
+    assert!(matches!(error, StreamError::BodyTooLarge { limit: 10, .. }), "{error}");
+    assert_eq!(plugin.budgets_crossed(), [("body_bytes", 1)]);
 }
 
 /// An engine whose meter is fuel, and a plugin in it.

@@ -1,7 +1,7 @@
 //! The cache of compiled modules on disk: what is found again, what is not trusted, and what goes.
 
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::thread;
@@ -149,6 +149,12 @@ fn what_is_damaged_foreign_or_open_to_others_is_replaced() {
         load(settings(other.path()), 1..2);
         fs::copy(files(other.path()).remove(0), file).unwrap();
     });
+    if fs::write(elsewhere.path().join("probe"), "")
+        .and_then(|()| chown(elsewhere.path().join("probe"), Some(1), None))
+        .is_ok()
+    {
+        distrusted("another user's", |file| chown(file, Some(1), None).unwrap());
+    }
     distrusted("too large", |file| {
         OpenOptions::new().write(true).open(file).unwrap().set_len(1 << 40).unwrap();
     });
@@ -172,6 +178,12 @@ fn a_cache_that_cannot_be_used_costs_a_compilation_and_no_plugin() {
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
     unusable("others can write the folder", &open);
     assert_eq!(mode(&open), 0o777, "its mode is not the cache's to change");
+    let foreign = parent.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    // Only root can give a folder away.
+    if chown(&foreign, Some(1), None).is_ok() {
+        unusable("another user's folder", &foreign);
+    }
     let file = parent.path().join("file");
     fs::write(&file, "").unwrap();
     unusable("a file in the folder's place", &file);

@@ -434,3 +434,24 @@ fn the_driver_is_woken_for_what_it_did_not_know() {
     assert_eq!(woken.now_or_never(), Some(()));
     assert_eq!(scene.engine.run_due(), Some(Duration::from_millis(10)));
 }
+
+#[test]
+fn a_plugin_in_quarantine_is_taken_by_its_failure_mode() {
+    for (failure_mode, served) in [(FailureMode::Open, true), (FailureMode::Closed, false)] {
+        let trapping = || Guest::new().on("proxy_on_request_headers", "unreachable");
+        let configure = |config: &mut PluginConfig| {
+            config.failure_mode = failure_mode;
+            config.quarantine_traps = 1;
+        };
+        let mut scene = Scene::new().link(trapping(), configure, false);
+        let plugin = scene.links[0].plugin.clone();
+        let mut chain = scene.chain();
+        let headers = || Item::Headers { end: true };
+        assert_eq!(push(&mut chain, Direction::Request, headers()).is_ok(), served, "it traps");
+        let observer = Some(Arc::clone(&scene.seen) as Arc<dyn LinkObserver>);
+        scene.links.push(Link { plugin: plugin.clone(), shadow: false, observer });
+        let mut chain = scene.chain();
+        assert_eq!(push(&mut chain, Direction::Request, headers()).is_ok(), served, "it is in quarantine");
+        assert_eq!((plugin.stats().traps, plugin.stats().refused_in_quarantine), (1, 1));
+    }
+}

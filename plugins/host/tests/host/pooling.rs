@@ -140,6 +140,26 @@ fn tenants_whose_instances_all_trapped_are_forgotten() {
     assert_eq!(trap("first"), [1], "it went with the sweep of tenants without an instance");
 }
 
+#[test]
+fn the_counters_tell_how_full_the_pool_is() {
+    let (engine, _) = engine_with(EngineSettings { max_instances: 2, ..EngineSettings::default() });
+    let one = engine.load(PluginConfig::new("one", counting_guest())).unwrap();
+    let two = engine.load(PluginConfig::new("two", counting_guest())).unwrap();
+    let gauges = |plugin: &coditect_proxy_wasm::Plugin| (plugin.stats().instances, plugin.stats().tenants);
+    assert_eq!((gauges(&one), engine.stats().instances, engine.stats().max_instances), ((0, 0), 0, 2));
+    one.warm("a").unwrap();
+    let (held, other) = (share(&http()), share(&http()));
+    let held = two.open("b", held).unwrap();
+    assert_eq!((gauges(&one), gauges(&two), engine.stats().instances), ((1, 1), (1, 1), 2));
+    let other = two.open("c", other).unwrap();
+    assert_eq!((gauges(&one), gauges(&two)), ((0, 0), (2, 2)), "the idle instance made room");
+    assert!(one.warm("a").is_err());
+    let stats = engine.stats();
+    assert_eq!((stats.instances_evicted, stats.exhausted, stats.modules), (1, 1, 1));
+    drop((held, other, two));
+    assert_eq!(engine.stats().instances, 0);
+}
+
 /// Many threads, few instances, and a guest that traps now and then: every request is served or told why not, and
 /// the counts come out even.
 #[test]

@@ -38,7 +38,7 @@ pub(crate) use self::audit::{AuditArgs, run as run_audit};
 use self::client::Client;
 use self::operations::{Opened, Sink, perform};
 use self::output::{Printer, Style, print_stats};
-pub(crate) use self::people::{TenantArgs, UserArgs, run_tenant, run_user};
+pub(crate) use self::people::{TenantArgs, UserArgs, ask_password, run_tenant, run_user};
 use self::protocol::{Outcome, Request};
 pub(crate) use self::server::StoreSocket;
 

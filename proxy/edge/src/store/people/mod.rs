@@ -11,6 +11,7 @@ mod users;
 
 pub(crate) use self::args::{TenantArgs, UserArgs};
 use self::args::{TenantCommand, UserCommand};
+pub(crate) use self::password::ask_password;
 use self::password::{NewPassword, new_password};
 use self::request::NewUser;
 pub(super) use self::request::PeopleRequest;

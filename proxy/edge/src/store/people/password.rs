@@ -41,6 +41,19 @@ pub(super) async fn new_password(
     Ok(NewPassword { hash, made })
 }
 
+/// Asks for a password that there is, once.
+pub(crate) fn ask_password(from_stdin: bool) -> anyhow::Result<SecretString> {
+    let input = std::io::stdin();
+    if from_stdin {
+        return line(&mut input.lock());
+    }
+    if !input.is_terminal() {
+        bail!("there is no terminal to ask for the password on: use --password-stdin");
+    }
+    let _quiet = Quiet::on(&input).context("the terminal cannot be kept from showing the password")?;
+    hidden("Password: ", &input)
+}
+
 fn read(from_stdin: bool) -> anyhow::Result<SecretString> {
     let input = std::io::stdin();
     if from_stdin {
