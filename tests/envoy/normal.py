@@ -30,7 +30,9 @@ class Rules:
         facts: dict[str, object] = {"error": seen.error} if seen.error else {}
         for number, response in enumerate(seen.responses, 1):
             facts |= self._message(proxy, f"response {number}", response)
-        for name, received in (("origin", seen.origin), ("calls", seen.calls)):
+        # Calls that were made at once arrive in any order.
+        calls = sorted(seen.calls, key=lambda request: request["start"])
+        for name, received in (("origin", seen.origin), ("calls", calls)):
             facts[f"{name} requests"] = [request["start"] for request in received]
             for number, request in enumerate(received, 1):
                 facts |= self._message(proxy, f"{name} {number}", request)
