@@ -38,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let means: Vec<f64> = tenths.iter().map(|(sum, count)| sum / f64::from((*count).max(1))).collect();
     println!("{swaps} swaps, {} requests, {} failed", swapped.requests, swapped.failed);
-    println!("instances and modules alive: {:?} with the last version, {:?} without", swapped.alive[0], swapped.alive[1]);
+    println!(
+        "instances and modules alive: {:?} with the last version, {:?} without",
+        swapped.alive[0], swapped.alive[1]
+    );
     let shown: Vec<String> = means.iter().map(|mean| format!("{:.0}", mean / 1024.0)).collect();
     println!("resident memory by tenth, in MiB: {}", shown.join(" "));
     let change = (means[9] / means[1] - 1.0) * 100.0;
