@@ -26,6 +26,8 @@ mod pooling;
 mod properties;
 mod quarantine;
 mod responses;
+// What it says of writes is for the fuzz targets.
+#[allow(dead_code)]
 mod signatures;
 mod state;
 mod swaps;
