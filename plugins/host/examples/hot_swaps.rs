@@ -11,7 +11,7 @@ mod guest;
 #[path = "../tests/host/swaps.rs"]
 mod swaps;
 #[path = "../tests/host/world.rs"]
-#[allow(dead_code, reason = "the tests' own")]
+#[allow(dead_code, clippy::let_underscore_must_use, reason = "the tests' own")]
 mod world;
 
 use std::error::Error;
@@ -28,7 +28,7 @@ fn resident() -> Result<f64, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let swaps: usize = std::env::args().nth(1).ok_or("usage: hot_swaps SWAPS")?.parse()?;
-    let mut tenths = vec![(0.0_f64, 0_u32); 10];
+    let mut tenths = [(0.0_f64, 0_u32); 10];
     let swapped = swaps::run(swaps, |swap| {
         let tenth = ((swap - 1) * 10 / swaps).min(9);
         if let Ok(now) = resident() {
