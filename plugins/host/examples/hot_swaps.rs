@@ -11,7 +11,7 @@ mod guest;
 #[path = "../tests/host/swaps.rs"]
 mod swaps;
 #[path = "../tests/host/world.rs"]
-#[allow(dead_code, reason = "the tests' own")]
+#[allow(dead_code, clippy::let_underscore_must_use, reason = "the tests' own")]
 mod world;
 
 use std::error::Error;
@@ -28,7 +28,7 @@ fn resident() -> Result<f64, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let swaps: usize = std::env::args().nth(1).ok_or("usage: hot_swaps SWAPS")?.parse()?;
-    let mut tenths = vec![(0.0_f64, 0_u32); 10];
+    let mut tenths = [(0.0_f64, 0_u32); 10];
     let swapped = swaps::run(swaps, |swap| {
         let tenth = ((swap - 1) * 10 / swaps).min(9);
         if let Ok(now) = resident() {
@@ -38,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let means: Vec<f64> = tenths.iter().map(|(sum, count)| sum / f64::from((*count).max(1))).collect();
     println!("{swaps} swaps, {} requests, {} failed", swapped.requests, swapped.failed);
-    println!("instances and modules alive: {:?} with the last version, {:?} without", swapped.alive[0], swapped.alive[1]);
+    println!(
+        "instances and modules alive: {:?} with the last version, {:?} without",
+        swapped.alive[0], swapped.alive[1]
+    );
     let shown: Vec<String> = means.iter().map(|mean| format!("{:.0}", mean / 1024.0)).collect();
     println!("resident memory by tenth, in MiB: {}", shown.join(" "));
     let change = (means[9] / means[1] - 1.0) * 100.0;

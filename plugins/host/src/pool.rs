@@ -283,6 +283,7 @@ impl Cell {
 
     /// Ends a root context whose time to finish is over.
     pub(crate) fn give_up(&self) {
+        self.lost.store(true, Ordering::Release);
         if let Some(mut instance) = self.instance().take()
             && let Err(error) = instance.delete_root()
         {

@@ -71,13 +71,20 @@ fn fingerprint(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The inputs on disk, in the order of their names.
+/// The inputs on disk, in the order of their names. Modules may be there as text.
 fn corpus(target: &str) -> Result<Vec<Vec<u8>>, String> {
     let folder = folder("corpus").join(target);
     let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
     let entries = fs::read_dir(&folder).map_err(fault)?;
     let files: BTreeSet<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.iter().map(|file| fs::read(file).map_err(fault)).collect()
+    let read = |file: &PathBuf| {
+        if file.extension().is_some_and(|extension| extension == "wat") {
+            wat::parse_file(file).map_err(|error| error.to_string())
+        } else {
+            fs::read(file).map_err(fault)
+        }
+    };
+    files.iter().map(read).collect()
 }
 
 /// Runs one input from a file.

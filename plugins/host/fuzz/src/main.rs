@@ -32,7 +32,7 @@ mod mutate;
 mod signatures;
 mod targets;
 #[path = "../../tests/host/world.rs"]
-#[allow(dead_code, reason = "the tests' own")]
+#[allow(dead_code, clippy::let_underscore_must_use, reason = "the tests' own")]
 mod world;
 
 use std::path::Path;

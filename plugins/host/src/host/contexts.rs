@@ -5,7 +5,7 @@ use wasmtime::Linker;
 use super::{Allowed, export};
 use crate::abi::Status;
 use crate::memory;
-use crate::state::{Answer, Caller, HostState, Phase};
+use crate::state::{Answer, Caller, HostState, Phase, ROOT_CONTEXT};
 
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     export!(linker, "proxy_set_effective_context", Allowed::Callbacks, set_effective_context, (context: u32));
@@ -26,7 +26,9 @@ fn set_effective_context(caller: &mut Caller<'_>, context: u32) -> Answer {
 /// Envoy), so it has nothing to be done with: `NOT_FOUND`.
 fn done(caller: &mut Caller<'_>) -> Answer {
     let state = caller.data_mut();
-    let ending = state.root.finishing || state.call.phase == Phase::Done;
+    // Not while a stream is done, whatever the effective context: its instance goes on.
+    let ending =
+        state.root.finishing || (state.call.phase == Phase::Done && state.call.context == ROOT_CONTEXT);
     if !ending || state.call.stream.is_some() {
         return Err(Status::NotFound.into());
     }

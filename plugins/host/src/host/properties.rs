@@ -126,6 +126,12 @@ fn from_headers(exchange: &dyn Exchange, path: &[&[u8]], names: &mut Vec<u8>, va
         [b"response", b"headers", name] => {
             exchange.header(HeaderMap::Response, field::lower(name, names), value)
         }
+        [b"request", b"trailers", name] => {
+            exchange.header(HeaderMap::RequestTrailers, field::lower(name, names), value)
+        }
+        [b"response", b"trailers", name] => {
+            exchange.header(HeaderMap::ResponseTrailers, field::lower(name, names), value)
+        }
         [b"response", b"code"] => response_code(exchange, value),
         _ => false,
     }

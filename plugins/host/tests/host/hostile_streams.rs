@@ -134,7 +134,7 @@ fn of_two_local_responses_the_first_counts_in_every_callback() {
 }
 
 #[test]
-fn what_is_no_action_holds_the_stream() {
+fn what_is_no_action_goes_on() {
     for garbage in ["2", "-1", "0x80000000", "7777"] {
         for (callback, direction) in MESSAGES {
             let (plugin, _) = load(Guest::new().on(callback, &format!("(i32.const {garbage})")).wasm());
@@ -144,8 +144,8 @@ fn what_is_no_action_holds_the_stream() {
                 "body" => stream.on_body(direction, Bytes::from_static(b"x"), true),
                 _ => stream.on_trailers(direction),
             };
-            assert_eq!(outcome.unwrap().action, Action::Pause, "{garbage} from {callback}");
-            assert!(stream.holds(direction));
+            assert_eq!(outcome.unwrap().action, Action::Continue, "{garbage} from {callback}");
+            assert!(!stream.holds(direction));
         }
     }
 }
@@ -159,7 +159,9 @@ fn a_stream_that_is_never_resumed_can_be_left() {
         .on("proxy_on_done", &format!("{mark} (i32.const 1)"))
         .on("proxy_on_delete", mark);
     let (engine, world) = engine();
-    let plugin = engine.load(coditect_proxy_wasm::PluginConfig::new("test", guest.wasm())).unwrap();
+    let mut config = coditect_proxy_wasm::PluginConfig::new("test", guest.wasm());
+    config.limits.log_lines_per_second = u32::MAX;
+    let plugin = engine.load(config).unwrap();
     world.clear();
     for stream in 2..100 {
         let link = Link { plugin: plugin.clone(), shadow: false, observer: None };
@@ -172,6 +174,33 @@ fn a_stream_that_is_never_resumed_can_be_left() {
     assert_eq!(engine.live_instances(), 1);
     drop(plugin);
     assert_eq!((engine.live_instances(), engine.live_modules()), (0, 0));
+}
+
+/// A stream that says its root context is done does not end the instance under the others.
+#[test]
+fn only_a_root_context_that_ends_can_be_done() {
+    let done = format!(
+        "(drop (call $proxy_set_effective_context (i32.const 1))) {} (i32.const 1)",
+        report("proxy_done")
+    );
+    let guest = Guest::new().on("proxy_on_done", &done).on(
+        "proxy_on_request_headers",
+        "(drop (call $proxy_set_tick_period_milliseconds (i32.const 10))) (i32.const 0)",
+    );
+    let guest = guest.on("proxy_on_tick", "");
+    let (engine, world) = engine();
+    let plugin = engine.load(coditect_proxy_wasm::PluginConfig::new("test", guest.wasm())).unwrap();
+    world.clear();
+    let mut other = plugin.open("tenant", share(&http())).unwrap();
+    for _ in 0..3 {
+        exchange(&plugin, &http());
+        world.pass(std::time::Duration::from_millis(10));
+        engine.run_due();
+    }
+    assert_eq!(world.reports(), [1, 1, 1]);
+    let _ = other.on_headers(Direction::Response, true).expect("the instance lives");
+    other.close().unwrap();
+    assert_eq!(plugin.stats().instances_started, 2, "the canary and one");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod callbacks;
 mod calls;
 mod chain;
 mod clockwork;
+mod everywhere;
 mod guest;
 mod headers;
 mod hostile;
@@ -25,9 +26,13 @@ mod pooling;
 mod properties;
 mod quarantine;
 mod responses;
+// What it says of writes is for the fuzz targets.
+#[allow(dead_code)]
 mod signatures;
 mod state;
 mod swaps;
 mod table;
+mod table_calls;
+mod table_getters;
 mod wasi;
 mod world;

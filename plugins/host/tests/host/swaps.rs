@@ -7,9 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
-use coditect_proxy_wasm::{
-    Chain, Direction, Engine, EngineSettings, Item, Link, Plugin, PluginConfig,
-};
+use coditect_proxy_wasm::{Chain, Direction, Engine, EngineSettings, Item, Link, Plugin, PluginConfig};
 use futures::FutureExt;
 
 use crate::guest::Guest;
@@ -107,11 +105,7 @@ pub(crate) fn run(swaps: usize, mut each: impl FnMut(usize)) -> Swapped {
     drop(plugin);
     assert_eq!(engine.run_due(), None, "no tick of a freed instance is planned");
     let after = (engine.live_instances(), engine.live_modules());
-    Swapped {
-        requests: requests.into_inner(),
-        failed: failed.into_inner(),
-        alive: [before, after],
-    }
+    Swapped { requests: requests.into_inner(), failed: failed.into_inner(), alive: [before, after] }
 }
 
 #[test]

@@ -1,0 +1,1 @@
+(module (memory (export "memory") 2) (func (export "malloc") (param i32) (result i32) (i32.const 64)) (func (export "proxy_abi_version_0_2_1")) (data (i32.const 65530) "across the pages") (data $p "passive"))
