@@ -2,6 +2,7 @@
 //! bounded by the configuration.
 
 use crate::callouts::CalloutMetrics;
+use crate::plugins::{GuestCollector, Guests};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -51,6 +52,8 @@ pub struct Metrics {
     plugins_wanted: IntGauge,
     plugins_unfulfilled: IntGauge,
     plugin_labels: Arc<Mutex<HashMap<String, Weak<PluginSeries>>>>,
+    /// What plugins tell of themselves.
+    pub(crate) guests: Guests,
     /// Calls out of plugins.
     pub(crate) calls_out: CalloutMetrics,
     refused_heads: IntCounterVec,
@@ -87,6 +90,8 @@ impl Metrics {
             "Access-log lines dropped because the queue was full.",
         )?;
         registry.register(Box::new(log_dropped.clone()))?;
+        let guests = Guests::default();
+        registry.register(Box::new(GuestCollector::new(guests.clone())?))?;
         Ok(Self {
             requests: counters(
                 "coditect_requests_total",
@@ -158,6 +163,7 @@ impl Metrics {
                 "Activations of the store that are not at work as they are wanted.",
             )?,
             plugin_labels: Arc::default(),
+            guests,
             calls_out: CalloutMetrics::new(registry)?,
             refused_heads: counters(
                 "coditect_refused_heads_total",

@@ -75,7 +75,9 @@ pub(crate) fn from_plugin(local: LocalResponse, is_grpc: bool) -> Reply {
     let status = StatusCode::from_u16(local.status).unwrap_or(StatusCode::FORBIDDEN);
     *reply.status_mut() = if is_grpc { StatusCode::OK } else { status };
     // What a plugin may not write into a response, it may not write into its own either.
-    for (name, value) in local.headers.into_iter().filter(|(name, _)| may_write(HeaderMap::Response, name)) {
+    for (name, value) in
+        local.headers.into_iter().filter(|(name, value)| may_write(HeaderMap::Response, name, value))
+    {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&name), HeaderValue::from_bytes(&value)) {
             reply.headers_mut().append(name, value);
         }

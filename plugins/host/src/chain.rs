@@ -7,16 +7,17 @@
 //! with go on or resumes the stream.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::abi::{Action, Direction};
 use crate::error::StreamError;
-use crate::exchange::{LocalResponse, Outcome, SharedExchange};
-use crate::plugin::{FailureMode, Plugin};
+use crate::exchange::{LocalResponse, SharedExchange};
+use crate::plugin::Plugin;
 use crate::stream::{Bell, Fate, StreamContext};
 
+mod filter;
 mod shadow;
 mod stirred;
 
@@ -373,141 +374,5 @@ impl Chain {
             }
         }
         Ok(())
-    }
-}
-
-impl Filter {
-    fn new(link: Link) -> Self {
-        Self {
-            link,
-            stream: None,
-            shadow: None,
-            unopened: None,
-            met: false,
-            dead: false,
-            halves: [Half::default(); 2],
-        }
-    }
-
-    fn half(&mut self, direction: Direction) -> &mut Half {
-        let [request, response] = &mut self.halves;
-        match direction {
-            Direction::Request => request,
-            Direction::Response => response,
-        }
-    }
-
-    fn held(&self, direction: Direction) -> bool {
-        let [request, response] = &self.halves;
-        match direction {
-            Direction::Request => request.held,
-            Direction::Response => response.held,
-        }
-    }
-
-    /// Whether the plugin let go of what is still here.
-    fn was_released(&self, direction: Direction) -> bool {
-        self.held(direction)
-            && (self.dead || self.stream.as_ref().is_none_or(|stream| !stream.holds(direction)))
-    }
-
-    /// Runs the callback for a part; none where there is nobody to be called.
-    fn call(&mut self, direction: Direction, item: &Item) -> Option<Result<Outcome, StreamError>> {
-        let stream = self.stream.as_mut().filter(|_| self.met && !self.dead)?;
-        let began = self.link.observer.as_ref().map(|_| Instant::now());
-        let (callback, outcome) = match item {
-            Item::Headers { end } => {
-                (name(direction, "request_headers", "response_headers"), stream.on_headers(direction, *end))
-            }
-            Item::Data { bytes, end } => {
-                let outcome = stream.on_body(direction, bytes.clone(), *end);
-                (name(direction, "request_body", "response_body"), outcome)
-            }
-            Item::Trailers => {
-                (name(direction, "request_trailers", "response_trailers"), stream.on_trailers(direction))
-            }
-        };
-        if let (Some(observer), Some(began)) = (&self.link.observer, began) {
-            observer.callback(callback, began.elapsed());
-        }
-        Some(outcome)
-    }
-
-    /// What goes on where the plugin said so.
-    fn pass(&mut self, direction: Direction, item: Item, body: Bytes) -> Through {
-        let half = self.half(direction);
-        half.held = false;
-        let headers = half.headers.take().map(|end| Item::Headers { end });
-        match item {
-            Item::Headers { .. } => Through::one(item),
-            Item::Data { end, .. } => {
-                Through { first: headers, second: Some(Item::Data { bytes: body, end }), third: None }
-            }
-            Item::Trailers => {
-                let second = (!body.is_empty()).then_some(Item::Data { bytes: body, end: false });
-                Through { first: headers, second, third: Some(Item::Trailers) }
-            }
-        }
-    }
-
-    /// What goes on where the plugin let go; `end` is the part with which it held the message's end back.
-    fn let_go(&mut self, direction: Direction, end: Option<Item>) -> Through {
-        let bytes = self.stream.as_ref().map(|stream| stream.take_body(direction)).unwrap_or_default();
-        if let Some(end) = end {
-            return self.pass(direction, end, bytes);
-        }
-        let half = self.half(direction);
-        half.held = false;
-        let first = half.headers.take().map(|end| Item::Headers { end });
-        let second = (!bytes.is_empty()).then_some(Item::Data { bytes, end: false });
-        Through { first, second, third: None }
-    }
-
-    /// The callback for `item` failed.
-    fn fail(&mut self, direction: Direction, error: &StreamError, item: Item) -> Result<Through, Stop> {
-        if matches!(error, StreamError::BodyTooLarge { .. }) {
-            self.failed(error);
-            return Err(Stop::TooLarge);
-        }
-        self.judge(error)?;
-        let end = !matches!(item, Item::Headers { .. } | Item::Data { end: false, .. });
-        let mut through = match item {
-            Item::Headers { .. } => return Ok(Through::one(item)),
-            item if end => self.let_go(direction, Some(item)),
-            _ => self.let_go(direction, None),
-        };
-        if let Some(Item::Data { end: last, .. }) = &mut through.second {
-            *last = end && through.third.is_none();
-        }
-        Ok(through)
-    }
-
-    /// It failed: the message goes on without it where its failure mode is open.
-    fn judge(&mut self, error: &StreamError) -> Result<(), Stop> {
-        self.failed(error);
-        self.dead = true;
-        match self.link.plugin.failure_mode() {
-            FailureMode::Open => Ok(()),
-            FailureMode::Closed => Err(Stop::Failed),
-        }
-    }
-
-    fn failed(&self, error: &StreamError) {
-        if let Some(observer) = &self.link.observer {
-            observer.failed(error);
-        }
-    }
-
-    fn responded(&self, response: &LocalResponse) {
-        if let Some(observer) = &self.link.observer {
-            observer.responded(response);
-        }
-    }
-}
-
-fn name(direction: Direction, request: &'static str, response: &'static str) -> &'static str {
-    match direction {
-        Direction::Request => request,
-        Direction::Response => response,
     }
 }

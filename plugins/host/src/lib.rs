@@ -187,7 +187,7 @@ pub use limits::{
     MAX_PROPERTY_SEGMENTS, MAX_RANDOM_BYTES, MAX_TABLE_ELEMENTS, Meter, SHARED_DATA_ENTRY_BYTES,
 };
 pub use metrics::{MetricSample, MetricValue};
-pub use plugin::{FailureMode, Plugin, PluginConfig};
+pub use plugin::{FailureMode, Plugin, PluginConfig, WeakPlugin};
 pub use quarantine::{MAX_QUARANTINE_TRAPS, Quarantine};
 pub use stats::{EngineStats, PluginStats};
 pub use stream::StreamContext;

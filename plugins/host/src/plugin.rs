@@ -121,7 +121,25 @@ struct PluginInner {
     pool: Arc<Pool>,
 }
 
+/// A plugin, if it is still there: does not keep it.
+#[derive(Clone)]
+pub struct WeakPlugin(std::sync::Weak<PluginInner>);
+
+impl WeakPlugin {
+    /// The plugin, while something else keeps it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Plugin> {
+        self.0.upgrade().map(|inner| Plugin { inner })
+    }
+}
+
 impl Plugin {
+    /// A handle that does not keep it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakPlugin {
+        WeakPlugin(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn load(engine: &Arc<EngineInner>, config: PluginConfig) -> Result<Self, LoadReason> {
         let (failure_mode, stop_iteration) = (config.failure_mode, config.stop_iteration);
         let (module, facts) = try_out(engine, config, CheckDepth::Configured, Keep::OnDisk)?;

@@ -65,8 +65,8 @@ impl MemoryExchange {
         }
     }
 
-    fn may_write(&self, map: HeaderMap, name: &[u8]) -> Result<(), Refused> {
-        if rules::may_write(self.writes, map, name) { Ok(()) } else { Err(Refused) }
+    fn may_write(&self, name: &[u8]) -> Result<(), Refused> {
+        if rules::may_write(self.writes, name) { Ok(()) } else { Err(Refused) }
     }
 
     /// Puts a pseudo-header in its place, before the others.
@@ -124,7 +124,7 @@ impl Exchange for MemoryExchange {
         // As the edge does: what a plugin may not write stays as it is, whether or not it is in the new map.
         let writes = self.writes;
         let before = self.pairs(map).clone();
-        let kept = |name: &[u8]| is_pseudo(name) || !rules::may_write(writes, map, name);
+        let kept = |name: &[u8]| is_pseudo(name) || !rules::may_write(writes, name);
         self.pairs_mut(map).retain(|(name, _)| kept(name));
         for (name, value) in pairs {
             if is_pseudo(name) {
@@ -132,7 +132,7 @@ impl Exchange for MemoryExchange {
                     *self.pairs_mut(map) = before;
                     return Err(refused);
                 }
-            } else if rules::may_write(writes, map, name) {
+            } else if rules::may_write(writes, name) {
                 self.pairs_mut(map).push((name.to_vec(), value.to_vec()));
             }
         }
@@ -147,7 +147,7 @@ impl Exchange for MemoryExchange {
         if is_pseudo(name) {
             return self.set_pseudo(map, name, value);
         }
-        self.may_write(map, name)?;
+        self.may_write(name)?;
         let joined = self.writes == Writes::AnyJoined;
         let pairs = self.pairs_mut(map);
         match pairs.iter_mut().find(|(known, old)| joined && known == name && !old.is_empty()) {
@@ -161,7 +161,7 @@ impl Exchange for MemoryExchange {
         if is_pseudo(name) {
             return self.set_pseudo(map, name, value);
         }
-        self.may_write(map, name)?;
+        self.may_write(name)?;
         let pairs = self.pairs_mut(map);
         match pairs.iter().position(|(known, _)| known == name) {
             Some(place) => {
@@ -182,7 +182,7 @@ impl Exchange for MemoryExchange {
         if is_pseudo(name) && map == HeaderMap::Response && self.writes == Writes::AsEdge {
             return Err(Refused);
         }
-        self.may_write(map, name)?;
+        self.may_write(name)?;
         self.pairs_mut(map).retain(|(known, _)| known != name);
         Ok(())
     }

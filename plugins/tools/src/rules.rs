@@ -15,36 +15,25 @@ pub enum Writes {
     AnyJoined,
 }
 
-/// Headers that decide where a message ends, whose connection it is, or who the caller is.
-const NOT_WRITABLE: [&str; 16] = [
+/// Headers that say who the caller is and whom the request is for. What the edge sees to itself, framing above all, may be
+/// written: it has no effect there.
+const IDENTITY: [&str; 6] = [
     "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "upgrade",
-    "te",
-    "trailer",
-    "proxy-connection",
-    "expect",
     "x-coditect-user",
     "x-coditect-tenant",
     "x-coditect-session",
     "x-coditect-workspace",
     "x-coditect-email",
-    "http2-settings",
 ];
 
 /// Whether a plugin may write a header, one that is no pseudo-header.
-pub(crate) fn may_write(writes: Writes, map: HeaderMap, name: &[u8]) -> bool {
+pub(crate) fn may_write(writes: Writes, name: &[u8]) -> bool {
     if writes == Writes::AnyJoined {
         return true;
     }
     // Upstreams may take `_` for `-`.
     let spelled = String::from_utf8_lossy(name).replace('_', "-");
-    let is_response = matches!(map, HeaderMap::Response | HeaderMap::ResponseTrailers);
-    let own_cookie = is_response && spelled == "set-cookie";
-    !own_cookie && !NOT_WRITABLE.contains(&spelled.as_str())
+    !IDENTITY.contains(&spelled.as_str())
 }
 
 /// Whether a plugin may give a pseudo-header this new value. The authority and the scheme are the client's word.
@@ -67,7 +56,7 @@ pub(crate) fn may_set_pseudo(writes: Writes, map: HeaderMap, name: &[u8], value:
 pub(crate) fn own_response(writes: Writes, headers: Pairs, body: &[u8]) -> Pairs {
     let mut headers = headers;
     if writes == Writes::AsEdge {
-        headers.retain(|(name, _)| may_write(writes, HeaderMap::Response, name));
+        headers.retain(|(name, _)| may_write(writes, name));
         if !body.is_empty() && !headers.iter().any(|(name, _)| name == b"content-type") {
             headers.push((b"content-type".to_vec(), b"text/plain".to_vec()));
         }
@@ -100,16 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn framing_identity_and_the_authority_are_not_a_plugins() {
-        let edge = |map, name: &[u8]| may_write(Writes::AsEdge, map, name);
-        assert!(edge(HeaderMap::Request, b"x-policy") && edge(HeaderMap::Request, b"set-cookie"));
-        for name in ["content-length", "x-coditect-tenant", "x_coditect_tenant", "host"] {
-            assert!(!edge(HeaderMap::Request, name.as_bytes()), "{name}");
-            assert!(may_write(Writes::AnyJoined, HeaderMap::Request, name.as_bytes()), "{name}");
+    fn identity_and_the_authority_are_not_a_plugins() {
+        let edge = |name: &[u8]| may_write(Writes::AsEdge, name);
+        assert!(edge(b"x-policy") && edge(b"set-cookie") && edge(b"content-length"));
+        for name in ["x-coditect-tenant", "x_coditect_tenant", "host"] {
+            assert!(!edge(name.as_bytes()), "{name}");
+            assert!(may_write(Writes::AnyJoined, name.as_bytes()), "{name}");
         }
-        assert!(
-            !edge(HeaderMap::Response, b"set-cookie") && !edge(HeaderMap::ResponseTrailers, b"set-cookie")
-        );
         let pseudo = |map, name: &[u8], value: &[u8]| may_set_pseudo(Writes::AsEdge, map, name, value);
         assert!(pseudo(HeaderMap::Request, b":path", b"/x") && !pseudo(HeaderMap::Request, b":path", b"x"));
         assert!(!pseudo(HeaderMap::Request, b":authority", b"x"));

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     ///
     /// Exits 0; 1 if the plugin is refused or fails, a case fails, or the edge refuses it; 2 if it could not be carried
     /// out.
-    Plugin(PluginArgs),
+    Plugin(Box<PluginArgs>),
     /// Look into the store, check it, back it up, move it. Most of it works while the edge runs.
     ///
     /// Exits 0; 1 if problems were found or a key is not there; 2 if it could not be carried out.

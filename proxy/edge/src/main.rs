@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Some(cli::Command::Store(args)) => Ok(store::run(cli.config.as_deref(), args)),
         Some(cli::Command::Keys(args)) => Ok(keys::run(cli.config.as_deref(), &args)),
         // Their `--config` is a plugin's.
-        Some(cli::Command::Plugin(args)) => Ok(plugin::run(args)),
+        Some(cli::Command::Plugin(args)) => Ok(plugin::run(*args)),
         Some(cli::Command::User(args)) => Ok(store::run_user(cli.config.as_deref(), args)),
         Some(cli::Command::Tenant(args)) => Ok(store::run_tenant(cli.config.as_deref(), args)),
         Some(cli::Command::LaunchShell { workspace, shell }) => {

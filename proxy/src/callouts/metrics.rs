@@ -36,13 +36,16 @@ pub(super) enum Outcome {
 const OUTCOMES: [&str; 8] =
     ["ok", "status", "timeout", "unreachable", "too_large", "reset", "cancelled", "refused"];
 
+/// The series of a plugin and an upstream.
+type BySource = HashMap<(Arc<str>, Arc<str>), Arc<Series>>;
+
 /// The metrics of calls out.
 #[derive(Clone)]
 pub(crate) struct CalloutMetrics {
     ended: IntCounterVec,
     in_flight: IntGaugeVec,
     seconds: HistogramVec,
-    known: Arc<Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Series>>>>,
+    known: Arc<Mutex<BySource>>,
 }
 
 /// The series of one plugin's calls to one upstream.

@@ -146,10 +146,17 @@ fn request(view: &View, path: &[&[u8]]) -> Option<Value> {
         [b"protocol"] => Value::Text(protocol(view.request.version).to_owned()),
         [b"time"] => Value::Int(view.facts.arrived),
         [b"duration"] => Value::duration(view.facts.started.elapsed()),
-        [b"size"] => Value::size(view.progress.bytes_in),
+        // Before the body was read, what the client says of it.
+        [b"size"] => Value::size(view.progress.bytes_in.max(stated_length(&view.request.headers))),
         [b"total_size"] => Value::size(view.progress.bytes_in + head_bytes(&view.request.headers)),
         _ => return None,
     })
+}
+
+/// What a message says of its body's length; 0 where it says nothing.
+fn stated_length(headers: &http::HeaderMap) -> u64 {
+    let length = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
 fn response(view: &View, path: &[&[u8]]) -> Option<Value> {

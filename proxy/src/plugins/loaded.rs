@@ -17,6 +17,7 @@ impl Loaded {
     /// A plugin that is counted under `label`.
     pub(crate) fn new(plugin: Plugin, label: &str, metrics: &Metrics) -> Self {
         let series = metrics.plugin_series(label);
+        metrics.guests.watch(series.label(), &plugin);
         let metrics = metrics.plugin(series.label());
         Self { plugin, observer: Arc::new(Observer { metrics, series }) }
     }

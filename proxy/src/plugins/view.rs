@@ -6,15 +6,15 @@
 use super::attributes::{self, Facts, Progress};
 use super::properties::Properties;
 use coditect_proxy_wasm::{Exchange, HeaderMap, Refused, SharedExchange};
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use std::sync::{Arc, Mutex};
 
-/// Headers that decide where a message ends, whose connection it is, or who the caller is: not a plugin's to write.
-const NOT_WRITABLE: [&str; 16] = [
-    "host",
+/// Headers that decide where a message ends and whose connection it is. The edge sees to them itself, whatever a plugin
+/// did to the body: writing them is answered well, since filters that change bodies do it, and has no effect.
+const FRAMING: [&str; 10] = [
     "content-length",
     "transfer-encoding",
     "connection",
@@ -24,12 +24,17 @@ const NOT_WRITABLE: [&str; 16] = [
     "trailer",
     "proxy-connection",
     "expect",
+    "http2-settings",
+];
+
+/// Headers that say who the caller is and whom the request is for: refused.
+const IDENTITY: [&str; 6] = [
+    "host",
     "x-coditect-user",
     "x-coditect-tenant",
     "x-coditect-session",
     "x-coditect-workspace",
     "x-coditect-email",
-    "http2-settings",
 ];
 
 /// The request's pseudo-headers, in Envoy's order. The scheme's absence hinders nobody.
@@ -176,7 +181,18 @@ impl View {
     fn remove(&mut self, map: HeaderMap, name: &str) -> Result<(), Refused> {
         match map {
             HeaderMap::Request => drop(self.request.remove_header(name)),
-            HeaderMap::Response => drop(self.response.as_mut().ok_or(Refused)?.remove_header(name)),
+            HeaderMap::Response => {
+                let response = self.response.as_mut().ok_or(Refused)?;
+                let values: Vec<HeaderValue> = response.headers.get_all(name).iter().cloned().collect();
+                drop(response.remove_header(name));
+                // The edge's own cookies are nobody's to take off.
+                let own = |value: &&HeaderValue| {
+                    name == SET_COOKIE.as_str() && crate::cookies::is_own(value.as_bytes())
+                };
+                for value in values.iter().filter(own) {
+                    response.append_header(SET_COOKIE, value).map_err(|_| Refused)?;
+                }
+            }
             HeaderMap::RequestTrailers => drop(self.request_trailers.as_mut().ok_or(Refused)?.remove(name)),
             HeaderMap::ResponseTrailers => drop(self.response_trailers.as_mut().ok_or(Refused)?.remove(name)),
         }
@@ -201,19 +217,26 @@ impl View {
     }
 }
 
-/// Whether a plugin may write a header of this name.
-pub(crate) fn may_write(map: HeaderMap, name: &[u8]) -> bool {
-    writable(map, name).is_ok()
+/// Whether a plugin may put this header into a message.
+pub(crate) fn may_write(map: HeaderMap, name: &[u8], value: &[u8]) -> bool {
+    matches!(writable(map, name, value), Ok(Some(_)))
 }
 
-/// The name, where a plugin may write it.
-fn writable(map: HeaderMap, name: &[u8]) -> Result<&str, Refused> {
+/// The name, where a plugin may write it; `None` where that is answered well and has no effect.
+fn writable<'a>(map: HeaderMap, name: &'a [u8], value: &[u8]) -> Result<Option<&'a str>, Refused> {
     let text = std::str::from_utf8(name).map_err(|_| Refused)?;
-    let is_response = matches!(map, HeaderMap::Response | HeaderMap::ResponseTrailers);
-    let refused = (is_response && text == "set-cookie")
-        || NOT_WRITABLE.contains(&text)
-        || (text.contains('_') && NOT_WRITABLE.contains(&text.replace('_', "-").as_str()));
-    if refused { Err(Refused) } else { Ok(text) }
+    // Upstreams may take `_` for `-`.
+    let dashed = text.contains('_').then(|| text.replace('_', "-"));
+    let spelled = dashed.as_deref().unwrap_or(text);
+    let own_cookie = || crate::cookies::is_own(value);
+    if IDENTITY.contains(&spelled) || (text == SET_COOKIE.as_str() && is_response(map) && own_cookie()) {
+        return Err(Refused);
+    }
+    Ok((!FRAMING.contains(&spelled)).then_some(text))
+}
+
+fn is_response(map: HeaderMap) -> bool {
+    matches!(map, HeaderMap::Response | HeaderMap::ResponseTrailers)
 }
 
 impl Exchange for View {
@@ -249,6 +272,9 @@ impl Exchange for View {
         if name.first() == Some(&b':') {
             return self.pseudo(map, name).inspect(|found| value.extend_from_slice(found)).is_some();
         }
+        if name == b"host" && map == HeaderMap::Request {
+            return self.header(map, b":authority", value);
+        }
         let Ok(name) = HeaderName::from_bytes(name) else { return false };
         let values = self.headers(map).map(|headers| headers.get_all(&name));
         let found = values.into_iter().flatten().find(|value| self.is_visible(map, &name, value.as_bytes()));
@@ -260,7 +286,7 @@ impl Exchange for View {
         let mut changed = self.clone();
         // What a plugin may not write stays as it is, whether or not it is in the new map.
         let headers = self.headers(map).ok_or(Refused)?;
-        for name in headers.keys().filter(|name| may_write(map, name.as_str().as_bytes())) {
+        for name in headers.keys().filter(|name| may_write(map, name.as_str().as_bytes(), b"")) {
             changed.remove(map, name.as_str())?;
         }
         if map == HeaderMap::Request {
@@ -269,7 +295,7 @@ impl Exchange for View {
         for (name, value) in pairs {
             if name.first() == Some(&b':') {
                 changed.set_pseudo(map, name, value)?;
-            } else if let Ok(name) = writable(map, name) {
+            } else if let Ok(Some(name)) = writable(map, name, value) {
                 changed.append(map, name, value)?;
             }
         }
@@ -281,15 +307,17 @@ impl Exchange for View {
         if name.first() == Some(&b':') {
             return self.set_pseudo(map, name, value);
         }
-        let name = writable(map, name)?;
-        self.append(map, name, value)
+        match writable(map, name, value)? {
+            Some(name) => self.append(map, name, value),
+            None => Ok(()),
+        }
     }
 
     fn replace_header(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         if name.first() == Some(&b':') {
             return self.set_pseudo(map, name, value);
         }
-        let name = writable(map, name)?;
+        let Some(name) = writable(map, name, value)? else { return Ok(()) };
         self.remove(map, name)?;
         self.append(map, name, value)
     }
@@ -301,8 +329,10 @@ impl Exchange for View {
             self.removed[index] = true;
             return Ok(());
         }
-        let name = writable(map, name)?;
-        self.remove(map, name)
+        match writable(map, name, b"")? {
+            Some(name) => self.remove(map, name),
+            None => Ok(()),
+        }
     }
 
     fn property(&self, path: &[&[u8]], value: &mut Vec<u8>) -> bool {
