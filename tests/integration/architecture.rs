@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our crates each may import. `coditect-edge` and `coditect-tests` may import all.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("coditect-config", &[]),
     ("coditect-auth", &[]),
     ("coditect-proxy-wasm", &[]),
     ("coditect-plugin-tools", &["coditect-proxy-wasm"]),
+    ("coditect-proxy-wasm-fuzz", &["coditect-proxy-wasm"]),
     ("coditect-store", &["coditect-config", "coditect-auth"]),
     ("coditect-terminal", &["coditect-config", "coditect-auth", "coditect-store"]),
     ("coditect-api", &["coditect-config", "coditect-auth", "coditect-store"]),

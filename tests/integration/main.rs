@@ -22,6 +22,7 @@ mod people;
 mod plugin_tools;
 mod plugins;
 mod plugins_api;
+mod plugins_attributes;
 mod plugins_calls;
 mod plugins_live;
 mod plugins_phases;

@@ -14,8 +14,10 @@ def _call(name: str, path: str = "/service", milliseconds: int = 5000, body: str
 
 
 def _in(phase: str, name: str, more: str = "", direction: str = "request", finish: str = "") -> str:
-    return f"@{phase}\n {_call(name)} pause\n{more}@call\n {_READ} effective stream\n"
-    f" {finish} resume {direction}"
+    return (
+        f"@{phase}\n {_call(name)} pause\n{more}@call\n {_READ} effective stream\n"
+        f" {finish} resume {direction}"
+    )
 
 
 _ANSWERS = {"/service": _SAY}
