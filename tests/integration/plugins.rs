@@ -193,3 +193,24 @@ async fn a_plugin_sees_no_authorization_even_where_the_upstream_does() {
     assert_eq!(edge.send(Request::get("/").bearer("v2")).await.status, 200);
     assert_eq!(v2.last().all("authorization"), ["Bearer v2"]);
 }
+
+#[tokio::test]
+async fn a_plugin_that_keeps_failing_is_kept_out_until_an_operator_lifts_it() {
+    let scene = Scene::set().await;
+    let config = scene.for_ada(scene.config.clone().plugin("used", "trap", "quarantine_traps = 3"));
+    assert!(scene.edge.reload(&config).await, "{}", scene.edge.stderr());
+    for _ in 0..3 {
+        assert_eq!(scene.ada_asks("x-trap", "1").await.refusal(), (503, "PLUGIN_FAILED".into()));
+    }
+    let refused = scene.ada_asks("x-nothing", "1").await;
+    assert_eq!(refused.refusal(), (503, "PLUGIN_FAILED".into()), "what would have passed is refused");
+    let metrics = scene.edge.metrics().await;
+    let of_used = |name| metrics.sum(name, &[("plugin", "used")]);
+    assert!((of_used("coditect_plugin_quarantined") - 1.0).abs() < f64::EPSILON, "one tenant");
+    assert!(of_used("coditect_plugin_refused_in_quarantine_total") >= 1.0);
+    assert!((scene.traps().await - 4.0).abs() < f64::EPSILON, "the guest did not run again");
+
+    assert!(scene.edge.reload(&config).await, "{}", scene.edge.stderr());
+    let lifted = scene.ada_asks("x-nothing", "1").await;
+    assert_eq!((lifted.status, lifted.header("x-trap-plugin")), (200, Some("passed")));
+}

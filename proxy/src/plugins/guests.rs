@@ -54,6 +54,17 @@ impl Guests {
         watched.push((label.to_owned(), plugin.downgrade()));
     }
 
+    /// Ends the quarantines of all plugins: an operator asked for it.
+    pub(crate) fn release_quarantines(&self) {
+        for (label, plugin) in self.alive() {
+            for quarantine in plugin.quarantined() {
+                if plugin.release(&quarantine.tenant) {
+                    tracing::info!(plugin = label, tenant = &*quarantine.tenant, "quarantine lifted");
+                }
+            }
+        }
+    }
+
     fn alive(&self) -> Vec<(String, Plugin)> {
         let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         watched.iter().filter_map(|(label, plugin)| Some((label.clone(), plugin.upgrade()?))).collect()

@@ -115,6 +115,8 @@ impl Live {
         }
         self.count(&state);
         drop(state);
+        // Whoever has a configuration taken has seen to what was wrong.
+        self.metrics.guests.release_quarantines();
         self.wanted.notify_one();
         Ok(())
     }
