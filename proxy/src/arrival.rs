@@ -30,8 +30,9 @@ use std::time::Duration;
 const FORM_DEADLINE: Duration = Duration::from_secs(10);
 /// Where the public keys are.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// Below which the API manages plugins.
-const PLUGINS_PATH: &str = "/api/v5/plugins";
+/// Paths of the API that a tenant's own plugins do not see: where plugins are managed, or one that refuses everything could
+/// never be taken back; and where passwords and tokens are in the bodies.
+const NOT_FOR_OWN_PLUGINS: [&str; 3] = ["/api/v5/plugins", "/api/v5/auth", "/api/v5/users/me/password"];
 /// How long they may be kept. A key that is to sign waits longer than this.
 const JWKS_CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
@@ -199,6 +200,11 @@ impl EdgeService {
         })?;
         if !links.is_empty() {
             ctx.expects = expect::take(session);
+            let request = session.req_header_mut();
+            ctx.arrived = Some((request.method.clone(), request.uri.path().to_owned()));
+            forward::take_named_by_connection(request).map_err(|_| {
+                self.refuse(ctx, StatusCode::BAD_REQUEST, "BAD_REQUEST", "Connection is malformed")
+            })?;
             let facts = self.facts(session, ctx, route);
             let Ok(request) = View::take_request(session) else {
                 return Err(self.refuse(
@@ -256,7 +262,10 @@ impl EdgeService {
 
 /// Whether a path of the API in the process is one of those that manage plugins.
 fn manages_plugins(path: &str) -> bool {
-    path.strip_prefix(PLUGINS_PATH).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    NOT_FOR_OWN_PLUGINS
+        .iter()
+        .filter_map(|prefix| path.strip_prefix(prefix))
+        .any(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// Gives a service in the process the edge's own cookies back, which plugins were not to see.

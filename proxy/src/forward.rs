@@ -217,6 +217,30 @@ fn confine_cookies(response: &mut ResponseHeader, path: Option<&str>) -> pingora
     Ok(())
 }
 
+/// Takes off what a client's `Connection` names, before plugins add headers of their own, and leaves in it only what it
+/// says of the connection: a client must not be able to take off what a plugin adds.
+///
+/// # Errors
+/// None that what is left of a header that was read can cause.
+pub(crate) fn take_named_by_connection(request: &mut RequestHeader) -> pingora::Result<()> {
+    const OPTIONS: [&str; 3] = ["close", "keep-alive", "upgrade"];
+    let named = named_by_connection(&request.headers);
+    if named.is_empty() {
+        return Ok(());
+    }
+    let (options, named): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|name| OPTIONS.contains(&name.as_str()));
+    for name in named {
+        request.remove_header(&name);
+    }
+    request.remove_header(&header::CONNECTION);
+    if !options.is_empty() {
+        let options: Vec<&str> = options.iter().map(HeaderName::as_str).collect();
+        request.insert_header(header::CONNECTION, options.join(", "))?;
+    }
+    Ok(())
+}
+
 /// What `Connection` names. Nothing that the message cannot do without (RFC 9110, 7.6.1), or a client could take off
 /// the edge's own headers.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {

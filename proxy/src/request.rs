@@ -7,7 +7,7 @@ use crate::snapshot::{RouteEntry, TargetEntry};
 use crate::trace::TraceParent;
 use crate::upstream::Upstream;
 use coditect_auth::{Entropy, Identity};
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct RequestCtx {
     /// The part of the path that is taken off before an upstream sees it, with a slash at its end.
     pub(crate) stripped: Option<String>,
     pub(crate) plugins: Option<PluginRun>,
+    /// The method and the path that were let in, where plugins may change them.
+    pub(crate) arrived: Option<(Method, String)>,
     /// The edge's own cookies, which neither plugins nor upstreams see.
     pub(crate) own_cookies: Option<HeaderValue>,
     /// The client's `Authorization`, which plugins do not see, for an upstream whose route hands it on.
@@ -72,6 +74,7 @@ impl RequestCtx {
             workspace_end: None,
             stripped: None,
             plugins: None,
+            arrived: None,
             own_cookies: None,
             authorization: None,
             expects: false,

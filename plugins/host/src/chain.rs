@@ -162,6 +162,17 @@ impl Chain {
         })
     }
 
+    /// As [`wants_body`](Self::wants_body), of plugins that can change it: those that are no shadows.
+    #[must_use]
+    pub fn may_change_body(&self, direction: Direction) -> bool {
+        self.filters.iter().any(|filter| {
+            let met = direction == Direction::Request || filter.met;
+            let plugin = &filter.link.plugin;
+            let looks = plugin.has_body_callback(direction) || plugin.has_trailer_callback(direction);
+            met && !filter.link.shadow && looks
+        })
+    }
+
     /// Sends one part through the chain, as far as it goes; waits while a plugin holds all of the message back. What
     /// comes out is to be forwarded, in order; what is held comes out of a later call.
     ///
@@ -271,7 +282,14 @@ impl Chain {
             shadow.watch(direction, &item, &filter.link, &self.exchange);
             return Ok(Through::one(item));
         }
-        let Some(outcome) = filter.call(direction, &item) else { return Ok(Through::one(item)) };
+        let Some(outcome) = filter.call(direction, &item) else {
+            // What a plugin held when it failed goes before what comes after it.
+            if !filter.held(direction) {
+                return Ok(Through::one(item));
+            }
+            let held = filter.let_go(direction, None);
+            return Ok(Through { third: Some(item), ..held });
+        };
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return filter.fail(direction, &error, item),

@@ -143,7 +143,7 @@ impl Pool {
         }
         drop(tenants);
         Counters::add(&cell.scope.plugin.counters.instances_evicted);
-        cell.end();
+        cell.end_now();
         true
     }
 
@@ -279,6 +279,17 @@ impl Cell {
             Err(error) => tracing::warn!(%error, "a plugin instance failed while it was ended"),
         }
         *guard = None;
+    }
+
+    /// Ends the root context and drops the instance, whether it wants time to finish or not: its place is needed.
+    fn end_now(&self) {
+        let done = self.instance().as_mut().map(Instance::end_root);
+        match done {
+            Some(Ok(false)) => self.give_up(),
+            Some(Err(error)) => tracing::warn!(%error, "a plugin instance failed while it was ended"),
+            Some(Ok(true)) | None => {}
+        }
+        *self.instance() = None;
     }
 
     /// Ends a root context whose time to finish is over.

@@ -13,6 +13,7 @@
 //!
 //! Without plugins the same loop serves what Pingora does not forward: services in the process and WebSockets.
 
+mod confine;
 mod request;
 mod response;
 mod switch;
@@ -189,6 +190,12 @@ impl Pipeline<'_> {
     fn wants_body(&self, direction: Direction) -> bool {
         let filtered = direction == Direction::Request || !self.receiving.direct;
         filtered && self.ctx.plugins.as_ref().is_some_and(|run| run.chain.wants_body(direction))
+    }
+
+    /// Whether a plugin that is no shadow looks at the body in this direction, and may change it.
+    fn may_change_body(&self, direction: Direction) -> bool {
+        let filtered = direction == Direction::Request || !self.receiving.direct;
+        filtered && self.ctx.plugins.as_ref().is_some_and(|run| run.chain.may_change_body(direction))
     }
 
     /// Whether what comes in this direction has to pass the chain. A held head goes before the body, whoever wants that.

@@ -1,6 +1,7 @@
 //! The request's half: head and body from the client, through the chain, to the origin.
 
-use super::{Departure, Pipeline};
+use super::{Departure, Pipeline, confine};
+use crate::cookies;
 use crate::expect;
 use crate::framing::Length;
 use crate::origin::Origin;
@@ -8,7 +9,7 @@ use crate::request::RequestCtx;
 use crate::snapshot::TargetEntry;
 use bytes::Bytes;
 use coditect_proxy_wasm::{Direction, Item};
-use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, COOKIE, TRANSFER_ENCODING};
 use pingora::Error;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -96,7 +97,7 @@ impl Pipeline<'_> {
                 Item::Headers { end } => {
                     let length = match end {
                         true => Length::Empty,
-                        false if self.wants_body(Direction::Request) => whole(rest),
+                        false if self.may_change_body(Direction::Request) => whole(rest),
                         false => Length::AsStated,
                     };
                     if length == Length::AsStated || length == Length::Unknown {
@@ -174,10 +175,20 @@ impl Pipeline<'_> {
     fn request_head(&self) -> Result<RequestHeader, Departure> {
         let Some(run) = &self.ctx.plugins else { return Ok(self.session.req_header().clone()) };
         let view = run.view();
-        if view.is_unroutable() {
+        if view.is_unroutable() || !confine::stays(&self.service.snapshot.load(), self.ctx, &view.request) {
             return Err(Departure::Unroutable);
         }
-        Ok(view.request.clone())
+        let mut request = view.request.clone();
+        drop(view);
+        // A plugin's cookies may not be the edge's own, which say who the caller is.
+        let (own, others) = cookies::take_own(&request.headers);
+        if own.is_some() {
+            request.remove_header(&COOKIE);
+            if let Some(others) = others {
+                request.insert_header(COOKIE, others).map_err(Departure::Origin)?;
+            }
+        }
+        Ok(request)
     }
 
     /// What a client sends after asking for a socket is never taken for another request.

@@ -178,7 +178,7 @@ impl Pipeline<'_> {
                 return Ok(());
             }
             rest = after;
-            let may_change = self.wants_body(Direction::Response);
+            let may_change = self.may_change_body(Direction::Response);
             match item {
                 Item::Headers { end: false } if may_change => self.receiving.head_waits = true,
                 Item::Headers { end: false } => self.write_head(Length::AsStated).await?,

@@ -231,7 +231,10 @@ impl Live {
         let (loader, metrics, job) = (self.loader.clone(), self.metrics.clone(), job.clone());
         let loading = tokio::task::spawn_blocking(move || {
             let plugin = loader.stored(&job.made, &module).map_err(|error| Failure {
-                again: matches!(*error.reason, LoadReason::Canary(StartError::Exhausted { .. })),
+                again: matches!(
+                    *error.reason,
+                    LoadReason::Busy { .. } | LoadReason::Canary(StartError::Exhausted { .. })
+                ),
                 reason: error.reason.to_string(),
             })?;
             let loaded = Loaded::new(plugin, &job.owner.label(&job.plugin.name), &metrics);

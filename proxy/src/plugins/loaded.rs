@@ -54,6 +54,11 @@ impl LinkObserver for Observer {
     }
 
     fn failed(&self, error: &StreamError) {
+        // Nothing ran, and each has a counter of its own: a line for every request would only flood the log.
+        if matches!(error, StreamError::Quarantined { .. } | StreamError::Exhausted { .. }) {
+            tracing::debug!(plugin = self.series.label(), %error, "plugin was not run");
+            return;
+        }
         self.metrics.traps.inc();
         let error = error as &dyn std::error::Error;
         tracing::error!(plugin = self.series.label(), error, "plugin failed");

@@ -27,6 +27,9 @@ const FRAMING: [&str; 10] = [
     "http2-settings",
 ];
 
+/// The most bytes of names and values that a map holds once a plugin has added to it.
+const MAX_MAP_BYTES: usize = 256 * 1024;
+
 /// Headers that say who the caller is and whom the request is for: refused.
 const IDENTITY: [&str; 6] = [
     "host",
@@ -200,6 +203,11 @@ impl View {
     }
 
     fn append(&mut self, map: HeaderMap, name: &str, value: &[u8]) -> Result<(), Refused> {
+        let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        let used: usize = self.headers(map).into_iter().flatten().map(size).sum();
+        if used + name.len() + value.len() > MAX_MAP_BYTES {
+            return Err(Refused);
+        }
         let trailers = match map {
             HeaderMap::Request => {
                 return self.request.append_header(name.to_owned(), value).map(drop).map_err(|_| Refused);

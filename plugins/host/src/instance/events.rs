@@ -11,6 +11,9 @@ use crate::mailbox::Event;
 use crate::schedule::nanoseconds;
 use crate::state::{Phase, ROOT_CONTEXT, Received};
 
+/// A tick is followed by a rest of at least so many times what it took.
+const TICK_REST: u64 = 20;
+
 /// The status of an HTTP call that failed, as the reference host has it: the text says why.
 const NO_ANSWER: u32 = 14;
 
@@ -51,6 +54,7 @@ impl Instance {
         if root.tick_generation != generation || root.tick.is_none() {
             return Ok(());
         }
+        let began = self.guest.store.data().scope.plugin.environment.monotonic_nanoseconds();
         if let Some(callback) = &self.callbacks.tick {
             let call = self.guest.callback(Phase::Event, ROOT_CONTEXT);
             self.guest.call("proxy_on_tick", call, callback, ROOT_CONTEXT)?;
@@ -58,7 +62,9 @@ impl Instance {
         let state = self.guest.store.data_mut();
         if let Some(period) = state.root.tick.filter(|_| state.root.tick_generation == generation) {
             let now = state.scope.plugin.environment.monotonic_nanoseconds();
-            let due = now.saturating_add(nanoseconds(period));
+            // Its share of the driver's thread: ticks that take long come less often.
+            let rest = now.saturating_sub(began).saturating_mul(TICK_REST);
+            let due = now.saturating_add(nanoseconds(period).max(rest));
             let before = state.root.next_tick.take();
             state.root.next_tick =
                 Some(state.mailbox.schedule().tick(due, &state.mailbox, generation, before));
