@@ -138,3 +138,41 @@ async fn attributes_have_envoys_names_and_encodings() {
     edge.get("/up/x").await;
     assert_ne!(number(upstream.last().header("p-connection")), Some(id), "another one");
 }
+
+#[tokio::test]
+async fn what_a_plugin_rewrites_stays_where_the_gate_let_it_in() {
+    let (upstream, guests) = (echo().await, Guests::new());
+    let mut guest = Guest::new();
+    let (path, method) = (guest.string(":path"), guest.string(":method"));
+    let (x_path, x_method) = (guest.string("x-path"), guest.string("x-method"));
+    let copy = |from: &str, to: &str| {
+        format!(
+            "(if (i32.eqz (call $proxy_get_header_map_value (i32.const 0) {from} (i32.const 64) (i32.const 68))) (then \
+             (drop (call $proxy_replace_header_map_value (i32.const 0) {to} (i32.load (i32.const 64)) (i32.load (i32.const 68))))))"
+        )
+    };
+    let body = format!("{} {} (i32.const 0)", copy(&x_path, &path), copy(&x_method, &method));
+    let file = guests.file("guest", guest.on("proxy_on_request_headers", &body));
+    let with = "auth = 'public'\nplugins = [{ plugin = 'guest' }]";
+    let config = Config::empty()
+        .upstream("up", upstream.address)
+        .plugin_file("guest", &file, "callback_cpu_us = 20000")
+        .route("/up", &format!("upstream = 'up'\n{with}"))
+        .route("/guarded", "upstream = 'up'\nauth = 'jwt'")
+        .route("/api/v5", &format!("local = 'api'\n{with}"));
+    let edge = Edge::start(&config).await;
+    let ask = |target: &str, header: &'static str, value: &'static str| {
+        let request = Request::get(target).header(header, value);
+        let edge = &edge;
+        async move { edge.send(request).await.status }
+    };
+    assert_eq!(ask("/up/x", "x-path", "/up/y?z=1").await, 200);
+    assert_eq!(upstream.last().target, "/up/y?z=1");
+    let reached = upstream.count();
+    assert_eq!(ask("/up/x", "x-path", "/guarded/x").await, 404, "another route's");
+    assert_eq!(ask("/up/x", "x-path", "/nowhere").await, 404, "nobody's");
+    assert_eq!(ask("/up/x", "x-method", "POST").await, 404, "less safe than it was");
+    assert_eq!(ask("/up/x", "x-method", "TRACE").await, 404);
+    assert_eq!(ask("/api/v5/openapi.json", "x-path", "/api/v5/health").await, 404, "a service's");
+    assert_eq!(upstream.count(), reached, "nothing of it got through");
+}
