@@ -35,6 +35,7 @@ function answer(stream, headers) {
     if (method.startsWith('Status')) {
         trailers['grpc-message'] = 'as%20asked';
     }
+    say({ begun: headers[':path'] });
     stream.on('error', () => {});
     stream.on('close', () => say(seen));
     if (method === 'Http500') {

@@ -26,11 +26,17 @@ class GrpcUpstream:
 
     def count(self) -> int:
         """How many calls have ended."""
-        return len(self._child.lines()) - 1
+        return len(self._ended())
 
     def since(self, before: int) -> list[dict]:
-        """The calls that ended after so many others, as requests."""
-        return [_request(json.loads(line)) for line in self._child.lines()[1 + before :]]
+        """The calls that ended after so many others, as requests. Those that have begun are waited for."""
+        begun = sum('"begun"' in line for line in self._child.lines())
+        if begun > 0:
+            self._child.wait_for('"call"', begun)
+        return [_request(json.loads(line)) for line in self._ended()[before:]]
+
+    def _ended(self) -> list[str]:
+        return [line for line in self._child.lines() if '"call"' in line]
 
     def stop(self) -> int:
         """Ends it."""
