@@ -22,6 +22,9 @@ use crate::workload;
 
 /// Plans or seeds at work at a time: their commits share fsyncs.
 const AT_ONCE: usize = 32;
+/// Checks at work at a time, where each has a store of its own and so shares no fsync: enough to use two cores
+/// while some wait for their disk, and few enough that none gets so slow that its retries run out of time.
+const STORES_AT_ONCE: usize = 4;
 
 /// One embedded store, and any number of faulty ways to it.
 struct Rig {
@@ -325,7 +328,7 @@ async fn the_repositories_keep_their_promises_on_a_rough_backend() {
             way.faults.stop().await;
             way.faults.injected()
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(STORES_AT_ONCE)
         .fold(0, |sum, injected| async move { sum + injected })
         .await;
     println!("{} checks with {} seeds, {injected} faults", checks.len(), seeds.len());
