@@ -182,7 +182,7 @@ impl Chain {
     /// The message goes no further.
     pub async fn push(&mut self, direction: Direction, item: Item) -> Result<Vec<Item>, Stop> {
         if !std::mem::replace(&mut self.opened, true) {
-            self.open();
+            self.open().await;
         }
         if self.bell.was_rung() {
             self.fates()?;
@@ -226,9 +226,12 @@ impl Chain {
                 shadow.finish(&filter.link);
             }
             let Some(stream) = filter.stream.take().filter(|_| !filter.dead) else { continue };
-            if let Err(error) = stream.close() {
-                filter.failed(&error);
-            }
+            let observer = filter.link.observer.clone();
+            stream.close_anywhere(move |error| {
+                if let Some(observer) = observer {
+                    observer.failed(error);
+                }
+            });
         }
     }
 
@@ -275,14 +278,14 @@ impl Chain {
     async fn step(&mut self, direction: Direction, position: usize, item: Item) -> Result<Through, Stop> {
         let index = self.index(direction, position);
         if direction == Direction::Request && matches!(item, Item::Headers { .. }) {
-            self.meet(index)?;
+            self.meet(index).await?;
         }
         let filter = &mut self.filters[index];
         if let Some(shadow) = filter.shadow.as_mut().filter(|_| filter.met) {
-            shadow.watch(direction, &item, &filter.link, &self.exchange);
+            shadow.watch(direction, &item, &filter.link, &self.exchange).await;
             return Ok(Through::one(item));
         }
-        let Some(outcome) = filter.call(direction, &item) else {
+        let Some(outcome) = filter.call(direction, &item).await else {
             // What a plugin held when it failed goes before what comes after it.
             if !filter.held(direction) {
                 return Ok(Through::one(item));
@@ -335,32 +338,32 @@ impl Chain {
 
     /// Opens all streams, as Envoy does before the first of them sees the request: each has its log phase, whether the
     /// request came as far or not. A plugin that fails at that has failed when the request reaches it.
-    fn open(&mut self) {
+    async fn open(&mut self) {
         for index in 0..self.filters.len() {
-            self.open_one(index);
+            self.open_one(index).await;
         }
     }
 
-    fn open_one(&mut self, index: usize) {
+    async fn open_one(&mut self, index: usize) {
         let Self { exchange, tenant, bell, filters, .. } = self;
         let filter = &mut filters[index];
         if filter.link.shadow {
-            filter.shadow = Some(Shadow::open(&filter.link, tenant, exchange));
+            filter.shadow = Some(Shadow::open(&filter.link, tenant, exchange).await);
             return;
         }
-        match filter.link.plugin.open_with(tenant, exchange, bell) {
+        match filter.link.plugin.open_for(tenant, exchange, bell).await {
             Ok(stream) => filter.stream = Some(stream),
             Err(error) => filter.unopened = Some(error),
         }
     }
 
     /// The request has come to this plugin.
-    fn meet(&mut self, index: usize) -> Result<(), Stop> {
+    async fn meet(&mut self, index: usize) -> Result<(), Stop> {
         let filter = &mut self.filters[index];
         let lost = filter.stream.is_none() && filter.shadow.is_none() && filter.unopened.is_none();
         filter.met = true;
         if lost {
-            self.open_one(index);
+            self.open_one(index).await;
         }
         let filter = &mut self.filters[index];
         match filter.unopened.take() {

@@ -20,6 +20,7 @@ use crate::queues::QueueRegistry;
 use crate::schedule::Schedule;
 use crate::shared_data::SharedDataRegistry;
 use crate::stats::EngineStats;
+use crate::threads::Threads;
 use crate::ticker::{Ticker, Ticking};
 
 /// Tables of one instance; most modules have one, those with reference types may have a second.
@@ -27,7 +28,7 @@ const TABLES_PER_INSTANCE: u32 = 2;
 
 /// The wasm runtime, its instance pool, its epoch thread and its cache of compiled modules.
 ///
-/// Cheap to clone; the last clone (plugins hold one each) stops and joins the thread.
+/// Cheap to clone; the last clone (plugins hold one each) stops and joins the epoch's thread, and the others end.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<EngineInner>,
@@ -48,15 +49,16 @@ pub(crate) struct EngineInner {
     uses: AtomicU64,
     evicted: AtomicU64,
     exhausted: AtomicU64,
+    pub(crate) threads: Arc<Threads>,
     /// None where fuel is the meter.
     ticker: Option<Ticker>,
 }
 
 impl Engine {
-    /// Makes the engine and, where CPU time is the meter, starts its thread.
+    /// Makes the engine and, where CPU time is the meter, starts its threads.
     ///
     /// # Errors
-    /// The runtime refused the settings, the address space could not be reserved, or the thread not started.
+    /// The runtime refused the settings, the address space could not be reserved, or a thread not started.
     pub fn new(settings: EngineSettings, environment: Arc<dyn Environment>) -> Result<Self, EngineError> {
         let refused = |error: wasmtime::Error| EngineError::Runtime {
             max_instances: settings.max_instances,
@@ -70,8 +72,14 @@ impl Engine {
             Meter::CpuTime => {
                 let ticked = runtime.clone();
                 let ticker = Ticker::start(settings.epoch_interval, move || ticked.increment_epoch());
-                Some(ticker.map_err(EngineError::Ticker)?)
+                Some(ticker.map_err(EngineError::Thread)?)
             }
+        };
+        let threads = match &ticker {
+            Some(ticker) if settings.own_threads => {
+                Threads::start(ticker.ticking()).map_err(EngineError::Thread)?
+            }
+            _ => Threads::none(),
         };
         let cache = settings
             .cache_dir
@@ -89,6 +97,7 @@ impl Engine {
             uses: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
+            threads,
             ticker,
             runtime,
             settings,

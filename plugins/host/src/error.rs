@@ -17,9 +17,9 @@ pub enum EngineError {
         /// The runtime's words.
         reason: String,
     },
-    /// The thread that wakes running callbacks could not be started.
-    #[error("the epoch thread could not be started")]
-    Ticker(#[source] std::io::Error),
+    /// A thread of the engine's could not be started.
+    #[error("a thread of the plugin host could not be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Why a plugin was refused. Nothing of it stays loaded.
@@ -176,6 +176,13 @@ pub enum StreamError {
         plugin: Arc<str>,
         /// The limit.
         limit: u32,
+    },
+    /// Too much of its work waits already: of instances to be started, or, where it lately took too long for this tenant,
+    /// of its callbacks.
+    #[error("plugin `{plugin}` did not get its turn for this stream: too much of its work waits already")]
+    Busy {
+        /// The plugin.
+        plugin: Arc<str>,
     },
     /// The plugin failed too often for this tenant: nothing was started.
     #[error("plugin `{plugin}` is in quarantine for tenant {tenant}: it failed too often")]

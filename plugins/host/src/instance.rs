@@ -57,11 +57,10 @@ pub(crate) fn store(
     store
 }
 
-/// Runs at an epoch wake. The clock is read only here, so that the callbacks that meet no wake, nearly all, pay
+/// Runs at an epoch wake. The clock is read only here, and where a wake came lately, so that nearly all callbacks pay
 /// nothing for their budget; it counts from the first wake.
 fn check_cpu(state: &mut HostState) -> wasmtime::Result<UpdateDeadline> {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
+    let now = thread_cpu();
     let call = &mut state.call;
     match call.cpu_from {
         Some(from) if now.saturating_sub(from) >= call.cpu_budget => {
@@ -72,9 +71,28 @@ fn check_cpu(state: &mut HostState) -> wasmtime::Result<UpdateDeadline> {
         Some(_) => Ok(UpdateDeadline::Continue(1)),
         None => {
             call.cpu_from = Some(now);
+            state.scope.watch();
             Ok(UpdateDeadline::Continue(1))
         }
     }
+}
+
+/// A callback that returned, and was measured from end to end, may still have taken too long.
+fn check_watched(state: &mut HostState) -> wasmtime::Result<()> {
+    let call = &mut state.call;
+    let Some(from) = call.cpu_from.filter(|_| call.watched) else { return Ok(()) };
+    if thread_cpu().saturating_sub(from) < call.cpu_budget {
+        return Ok(());
+    }
+    let cause = TrapCause::Cpu(call.cpu_budget);
+    call.cause = Some(cause.clone());
+    Err(wasmtime::Error::new(cause))
+}
+
+/// CPU time of this thread so far.
+fn thread_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 impl Instance {
@@ -342,6 +360,7 @@ impl Guest {
         if let Some(tracer) = &self.store.data().scope.plugin.tracer {
             tracer.event(&TraceEvent::Leave { function, returned: result.is_ok() });
         }
+        let result = result.and_then(|result| check_watched(self.store.data_mut()).map(|()| result));
         result.map_err(|error| trap(&mut self.store, function, &error))
     }
 }
@@ -351,11 +370,15 @@ fn size(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-fn begin(store: &mut Store<HostState>, ticking: &Ticking, call: Call) {
+fn begin(store: &mut Store<HostState>, ticking: &Ticking, mut call: Call) {
     match store.data().scope.plugin.meter {
         Meter::CpuTime => {
             store.set_epoch_deadline(1);
             ticking.touch();
+            if store.data().scope.is_watched() {
+                call.watched = true;
+                call.cpu_from = Some(thread_cpu());
+            }
         }
         Meter::Fuel => {
             let fuel = fuel_of(store.data(), call.phase);

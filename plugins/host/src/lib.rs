@@ -24,8 +24,24 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Callbacks are synchronous: each runs on the calling thread, bounded by a CPU budget, and no lock is held across an
-//! await. What waits is [`Chain`], while a plugin holds a message back.
+//! Callbacks are synchronous: each runs on the thread that polls the [`Chain`], bounded by a CPU budget, and no lock is held
+//! across an await. What waits is [`Chain`]: while a plugin holds a message back, while an instance is started, and while
+//! a plugin that lately crossed its CPU budget has its turn on the thread for such plugins.
+//!
+//! # Whose thread
+//!
+//! | | thread |
+//! |---|---|
+//! | callbacks of a stream | that of whoever polls its chain, or drops it |
+//! | ticks, queue notifications, calls that failed | that of [`Engine::run_due`] |
+//! | answers to calls out | that of whoever gives them ([`HttpReply::send`]) |
+//! | an instance's start and end | `wasm-start`, two of them |
+//! | all of these, for ten seconds after the plugin crossed its CPU budget for that tenant; its starts after any failure | `wasm-slow`, one, of the lowest priority |
+//! | epoch wakes | `wasm-epoch` |
+//!
+//! So one tenant's plugin that loops costs the requests beside it one CPU budget in ten seconds, not one for each of its
+//! requests. What waits for `wasm-slow` is bounded, by tenant and in all; what is beyond is refused
+//! ([`StreamError::Busy`]). Without [`EngineSettings::own_threads`] everything runs where it is called.
 //!
 //! # What an embedder does
 //!
@@ -165,6 +181,7 @@ mod shared_data;
 mod state;
 mod stats;
 mod stream;
+mod threads;
 mod ticker;
 mod trace;
 

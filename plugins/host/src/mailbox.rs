@@ -99,7 +99,7 @@ impl Mailbox {
         !matches!(*self.slot(), Slot::Closed)
     }
 
-    /// Runs the event's callback on this thread. Never from within a callback of the same instance.
+    /// Runs the event's callback on this thread, or leaves it to that for slow plugins. Never from within a callback of the same instance.
     pub(crate) fn deliver(&self, event: Event) {
         let cell = match &mut *self.slot() {
             Slot::Starting(events) => {
@@ -110,7 +110,7 @@ impl Mailbox {
             Slot::Closed => None,
         };
         if let Some(cell) = cell {
-            cell.handle(event);
+            cell.tell(event);
         }
     }
 

@@ -16,11 +16,12 @@ use crate::mailbox::Mailbox;
 use crate::metrics::{MetricSample, MetricTotals};
 use crate::module::CompiledModule;
 use crate::modules::Keep;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Lease, Opening, Pool};
 use crate::quarantine::{Quarantine, QuarantineTable, Rule};
 use crate::scope::{Counters, PluginFacts, Scope, vm_scope};
 use crate::stats::PluginStats;
 use crate::stream::{Bell, StreamContext};
+use crate::threads::Worker;
 use crate::trace::Tracer;
 
 /// The canary's tenant in logs and reports. No real tenant can have it: it is no UUID and not `public`.
@@ -241,6 +242,7 @@ impl Plugin {
             exhausted: get(&counters.exhausted),
             quarantined: self.inner.facts.quarantine.count() as u64,
             refused_in_quarantine: get(&counters.refused_in_quarantine),
+            refused_while_slow: get(&counters.refused_while_slow),
             log_lines_dropped: get(&counters.log_lines_dropped),
             budgets_crossed: counters.budgets_crossed.counts(),
         }
@@ -270,9 +272,9 @@ impl Plugin {
         totals.into_samples()
     }
 
-    /// Begins a stream for a tenant: takes one of its instances, or starts one (its start-up
-    /// functions take up to [`Limits::start_cpu`] each, on this thread), and runs `proxy_on_context_create`. Requests without a tenant belong to
-    /// the pseudo-tenant `public`.
+    /// Begins a stream for a tenant: takes one of its instances, or starts one (its start-up functions take up to
+    /// [`Limits::start_cpu`] each, on this thread; [`Chain`](crate::Chain) leaves that to the engine's), and runs
+    /// `proxy_on_context_create`. Requests without a tenant belong to the pseudo-tenant `public`.
     ///
     /// The stream keeps to that instance. Several streams share one; their callbacks are one at a time, so a call
     /// may wait for another stream's callback, at most for the CPU budget.
@@ -280,11 +282,39 @@ impl Plugin {
     /// # Errors
     /// No instance could be had, the plugin is in quarantine for that tenant, or the guest trapped.
     pub fn open(&self, tenant: &str, exchange: SharedExchange) -> Result<StreamContext, StreamError> {
-        self.open_with(tenant, &exchange, &Arc::default())
+        self.open_here(tenant, &exchange, &Arc::default())
     }
 
-    /// As [`open`](Self::open), with the bell of the request's streams.
-    pub(crate) fn open_with(
+    /// As [`open`](Self::open), with the bell of the request's streams. What may take long is done by another thread.
+    pub(crate) async fn open_for(
+        &self,
+        tenant: &Arc<str>,
+        exchange: &SharedExchange,
+        bell: &Arc<Bell>,
+    ) -> Result<StreamContext, StreamError> {
+        let PluginInner { engine, facts, pool, .. } = &*self.inner;
+        if facts.quarantine.holds(tenant) {
+            return Err(self.refused_in_quarantine(tenant));
+        }
+        let slow = match pool.opening(tenant, facts.limits.instances_per_tenant) {
+            Opening::Here(lease) => {
+                lease.used(engine.next_use());
+                match self.begin_on(lease, exchange, bell) {
+                    Err(StreamError::InstanceLost { .. }) => None,
+                    begun => return begun,
+                }
+            }
+            Opening::Starter => None,
+            Opening::Slow(scope) => Some(scope),
+        };
+        let worker = slow.as_ref().map_or(Worker::Starter, Worker::Slow);
+        let (plugin, tenant) = (self.clone(), Arc::clone(tenant));
+        let (exchange, bell) = (Arc::clone(exchange), Arc::clone(bell));
+        let open = move || plugin.open_here(&tenant, &exchange, &bell);
+        facts.threads.run(worker, open).await.unwrap_or_else(|_| Err(self.busy()))
+    }
+
+    fn open_here(
         &self,
         tenant: &str,
         exchange: &SharedExchange,
@@ -293,13 +323,33 @@ impl Plugin {
         let mut tries = 1;
         loop {
             let lease = self.lease(tenant)?;
-            match lease.with(|instance| instance.create_stream(Arc::clone(exchange), bell)) {
-                Ok(state) => return Ok(StreamContext::new(self.clone(), lease, state)),
+            match self.begin_on(lease, exchange, bell) {
                 // Another stream's trap was faster. This one has not begun, so it can begin elsewhere.
                 Err(StreamError::InstanceLost { .. }) if tries < MAX_OPEN_TRIES => tries += 1,
-                Err(error) => return Err(error),
+                begun => return begun,
             }
         }
+    }
+
+    fn begin_on(
+        &self,
+        lease: Lease,
+        exchange: &SharedExchange,
+        bell: &Arc<Bell>,
+    ) -> Result<StreamContext, StreamError> {
+        let state = lease.with(|instance| instance.create_stream(Arc::clone(exchange), bell))?;
+        Ok(StreamContext::new(self.clone(), lease, state))
+    }
+
+    /// Too much of its work waits.
+    pub(crate) fn busy(&self) -> StreamError {
+        Counters::add(&self.inner.facts.counters.refused_while_slow);
+        StreamError::Busy { plugin: self.shared_name() }
+    }
+
+    fn refused_in_quarantine(&self, tenant: &str) -> StreamError {
+        Counters::add(&self.inner.facts.counters.refused_in_quarantine);
+        StreamError::Quarantined { plugin: self.shared_name(), tenant: tenant.into() }
     }
 
     /// Starts an instance for a tenant that has none, so that its first request need not.
@@ -313,8 +363,7 @@ impl Plugin {
     fn lease(&self, tenant: &str) -> Result<Lease, StreamError> {
         let PluginInner { engine, facts, pool, .. } = &*self.inner;
         if facts.quarantine.holds(tenant) {
-            Counters::add(&facts.counters.refused_in_quarantine);
-            return Err(StreamError::Quarantined { plugin: Arc::clone(&facts.name), tenant: tenant.into() });
+            return Err(self.refused_in_quarantine(tenant));
         }
         let most = facts.limits.instances_per_tenant;
         let new_scope = |tenant: &Arc<str>| {
@@ -387,6 +436,7 @@ fn try_out(
         log_level: config.log_level,
         limits: config.limits,
         environment: Arc::clone(&engine.environment),
+        threads: Arc::clone(&engine.threads),
         counters: Counters::default(),
         retired_metrics: Mutex::default(),
     });
@@ -423,6 +473,10 @@ fn nobody() -> Arc<Mailbox> {
 impl Drop for PluginInner {
     fn drop(&mut self) {
         self.facts.quarantine.close();
-        self.pool.close();
+        let pool = Arc::clone(&self.pool);
+        // Guests have a last word, and whoever let go of the plugin may have requests to serve.
+        if self.facts.threads.submit(Worker::Starter, move || pool.close()).is_err() {
+            self.pool.close();
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::instance::Instance;
 use crate::mailbox::Event;
 use crate::schedule::{DONE_DEADLINE, nanoseconds};
 use crate::scope::{Counters, Scope};
+use crate::threads::Worker;
 
 /// From this many tenants on, those whose instances all trapped are looked for and forgotten.
 const SWEEP_FROM: usize = 64;
@@ -60,6 +61,16 @@ enum Pick {
     Retired,
 }
 
+/// Where a new stream of a tenant begins.
+pub(crate) enum Opening {
+    /// On an instance that runs, on the calling thread.
+    Here(Lease),
+    /// Where instances are started.
+    Starter,
+    /// Where slow plugins run.
+    Slow(Arc<Scope>),
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -89,6 +100,20 @@ impl Pool {
                     }
                 }
             }
+        }
+    }
+
+    /// Where a stream of `tenant` begins; nothing is started.
+    pub(crate) fn opening(&self, tenant: &str, most: usize) -> Opening {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tenant) = tenants.map.get(tenant) else { return Opening::Starter };
+        if tenant.scope.is_slow() {
+            return Opening::Slow(Arc::clone(&tenant.scope));
+        }
+        match tenant.running(most) {
+            Some(lease) => Opening::Here(lease),
+            None if tenant.scope.failed_lately() => Opening::Slow(Arc::clone(&tenant.scope)),
+            None => Opening::Starter,
         }
     }
 
@@ -172,6 +197,12 @@ impl List {
         self.cells.iter().filter(|cell| !cell.lost.load(Ordering::Acquire)).count() as u64
     }
 
+    /// One that runs no callback now.
+    fn free(&mut self) -> Option<Lease> {
+        self.cells.retain(|cell| !cell.lost.load(Ordering::Acquire));
+        self.cells.iter().find(|cell| cell.instance.try_lock().is_ok()).map(Lease::new)
+    }
+
     fn idle(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter().map(AsRef::as_ref).filter(|cell| cell.streams.load(Ordering::Acquire) == 0)
     }
@@ -183,15 +214,20 @@ impl Tenant {
         if list.retired {
             return Pick::Retired;
         }
-        list.cells.retain(|cell| !cell.lost.load(Ordering::Acquire));
-        if let Some(free) = list.cells.iter().find(|cell| cell.instance.try_lock().is_ok()) {
-            return Pick::Use(Lease::new(free));
+        if let Some(lease) = list.free() {
+            return Pick::Use(lease);
         }
         if list.cells.is_empty() || list.cells.len() + list.starting < most {
             list.starting += 1;
             return Pick::Start;
         }
         self.share(&list).map_or(Pick::Retired, Pick::Use)
+    }
+
+    /// One of the instances that run: a free one, or any where there are as many as there may be.
+    fn running(&self, most: usize) -> Option<Lease> {
+        let mut list = lock(&self.list);
+        list.free().or_else(|| if list.cells.len() + list.starting < most { None } else { self.share(&list) })
     }
 
     /// The busy instance with the fewest streams.
@@ -307,8 +343,21 @@ impl Cell {
         self.instance.try_lock().is_ok_and(|instance| instance.is_none())
     }
 
+    /// Tells the instance of an event: on this thread, or, where its plugin was slow, on that for slow ones. One of those
+    /// with too much to do already is not told.
+    pub(crate) fn tell(self: Arc<Self>, event: Event) {
+        if !self.scope.is_slow() {
+            self.handle(event);
+            return;
+        }
+        let scope = Arc::clone(&self.scope);
+        if scope.plugin.threads.submit(Worker::Slow(&scope), move || self.handle(event)).is_err() {
+            Counters::add(&scope.plugin.counters.refused_while_slow);
+        }
+    }
+
     /// Tells the instance of an event; a trap ends it.
-    pub(crate) fn handle(&self, event: Event) {
+    fn handle(&self, event: Event) {
         let mut guard = self.instance();
         let Some(instance) = guard.as_mut() else { return };
         match instance.handle(event) {
@@ -341,6 +390,16 @@ impl Lease {
     /// Notes a use, for the order of eviction.
     pub(crate) fn used(&self, at: u64) {
         self.0.last_use.store(at, Ordering::Release);
+    }
+
+    /// What its plugin and tenant have in common.
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.0.scope
+    }
+
+    /// Lets no more streams come to the instance.
+    pub(crate) fn abandon(&self) {
+        self.0.lost.store(true, Ordering::Release);
     }
 
     /// Runs callbacks on the instance, alone. A trap ends it, at once and for all its streams.

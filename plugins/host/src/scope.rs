@@ -1,19 +1,28 @@
 //! What instances of one plugin for one tenant have in common, and what ties them to their plugin.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::abi::LogLevel;
 use crate::budget::{Budget, BudgetCounters};
-use crate::error::{StartError, Trap};
+use crate::error::{StartError, Trap, TrapCause};
 use crate::exchange::{Environment, LogRecord};
 use crate::limits::{Limits, Meter};
 use crate::log_budget::{Line, LogBudget};
 use crate::metrics::{MetricTable, MetricTotals};
 use crate::quarantine::QuarantineTable;
 use crate::queues::Queues;
+use crate::schedule::nanoseconds;
 use crate::shared_data::SharedData;
+use crate::threads::Threads;
 use crate::trace::Tracer;
+
+/// How long a plugin that crossed its CPU budget for a tenant is slow for that tenant, and one that failed is started
+/// where slow ones are.
+const SLOW_FOR: Duration = Duration::from_secs(10);
+/// Callbacks whose CPU time is measured from end to end after an epoch wake came in the middle of one.
+const WATCHED_CALLBACKS: u32 = 8;
 
 /// A plugin's fixed facts, as its guests and its reports need them.
 pub(crate) struct PluginFacts {
@@ -35,6 +44,7 @@ pub(crate) struct PluginFacts {
     pub(crate) limits: Limits,
     pub(crate) meter: Meter,
     pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) counters: Counters,
     pub(crate) quarantine: QuarantineTable,
     /// Metrics of tenants whose instances are all gone.
@@ -68,6 +78,7 @@ pub(crate) struct Counters {
     pub(crate) instances_shared: AtomicU64,
     pub(crate) exhausted: AtomicU64,
     pub(crate) refused_in_quarantine: AtomicU64,
+    pub(crate) refused_while_slow: AtomicU64,
     pub(crate) log_lines_dropped: AtomicU64,
     pub(crate) budgets_crossed: BudgetCounters,
 }
@@ -88,6 +99,14 @@ pub(crate) struct Scope {
     pub(crate) calls: AtomicUsize,
     pub(crate) metrics: Mutex<MetricTable>,
     pub(crate) log_budget: LogBudget,
+    /// Until when it is slow, by the environment's clock; 0: it is not.
+    slow_until: AtomicU64,
+    /// Until when it is one that failed lately.
+    failed_until: AtomicU64,
+    /// Callbacks left to be measured from end to end.
+    watched: AtomicU32,
+    /// Callbacks that wait for the thread for slow ones.
+    pub(crate) waiting: AtomicUsize,
     /// What a canary counted is gone with it, and its failures are told to whoever loads the plugin.
     pub(crate) canary: bool,
 }
@@ -100,8 +119,59 @@ impl Scope {
         queues: Arc<Queues>,
         canary: bool,
     ) -> Self {
-        let (calls, metrics, log_budget) = (AtomicUsize::new(0), Mutex::default(), LogBudget::default());
-        Self { plugin, tenant, shared_data, queues, calls, metrics, log_budget, canary }
+        Self {
+            plugin,
+            tenant,
+            shared_data,
+            queues,
+            calls: AtomicUsize::new(0),
+            metrics: Mutex::default(),
+            log_budget: LogBudget::default(),
+            slow_until: AtomicU64::new(0),
+            failed_until: AtomicU64::new(0),
+            watched: AtomicU32::new(0),
+            waiting: AtomicUsize::new(0),
+            canary,
+        }
+    }
+
+    /// Whether the plugin lately crossed its CPU budget for this tenant: then its callbacks run on a thread of their own.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.is_before(&self.slow_until)
+    }
+
+    /// Whether the plugin lately trapped or did not start for this tenant.
+    pub(crate) fn failed_lately(&self) -> bool {
+        self.is_before(&self.failed_until)
+    }
+
+    /// One load where nothing ever failed.
+    fn is_before(&self, end: &AtomicU64) -> bool {
+        let until = end.load(Ordering::Relaxed);
+        if until == 0 {
+            return false;
+        }
+        let before = self.plugin.environment.monotonic_nanoseconds() < until;
+        if !before {
+            // Fails where it failed again meanwhile.
+            end.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).ok();
+        }
+        before
+    }
+
+    /// An epoch wake came in the middle of a callback: the next ones are measured.
+    pub(crate) fn watch(&self) {
+        self.watched.store(WATCHED_CALLBACKS, Ordering::Relaxed);
+    }
+
+    /// Whether the callback that begins is to be measured from end to end.
+    pub(crate) fn is_watched(&self) -> bool {
+        let watched = self.watched.load(Ordering::Relaxed);
+        if watched > 0 {
+            // Racing callbacks may count one twice, which costs nothing.
+            self.watched.store(watched - 1, Ordering::Relaxed);
+        }
+        watched > 0 || self.slow_until.load(Ordering::Relaxed) != 0
     }
 
     /// Counts the end of a guest.
@@ -109,6 +179,10 @@ impl Scope {
         Counters::add(&self.plugin.counters.traps);
         if let Some(budget) = Budget::of(&trap.cause) {
             self.plugin.crossed(budget);
+        }
+        if matches!(trap.cause, TrapCause::Cpu(_)) {
+            let now = self.plugin.environment.monotonic_nanoseconds();
+            self.slow_until.store(now.saturating_add(nanoseconds(SLOW_FOR)), Ordering::Relaxed);
         }
         self.failed(|| format!("`{}` trapped: {}", trap.function, trap.cause));
     }
@@ -127,8 +201,9 @@ impl Scope {
             return;
         }
         let PluginFacts { environment, quarantine, .. } = &*self.plugin;
-        if let Some(quarantine) = quarantine.failed(&self.tenant, environment.monotonic_nanoseconds(), cause)
-        {
+        let now = environment.monotonic_nanoseconds();
+        self.failed_until.store(now.saturating_add(nanoseconds(SLOW_FOR)), Ordering::Relaxed);
+        if let Some(quarantine) = quarantine.failed(&self.tenant, now, cause) {
             environment.quarantined(&quarantine);
         }
     }

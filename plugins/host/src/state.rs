@@ -87,8 +87,10 @@ pub(crate) struct Call {
     pub(crate) stream: Option<Arc<StreamState>>,
     /// CPU time it may take.
     pub(crate) cpu_budget: Duration,
-    /// The thread's CPU clock at the first epoch wake of this callback.
+    /// The thread's CPU clock at this callback's begin, where it is watched, or at its first epoch wake.
     pub(crate) cpu_from: Option<Duration>,
+    /// It is measured from end to end.
+    pub(crate) watched: bool,
     /// Why the guest was cut off, where the host did it.
     pub(crate) cause: Option<TrapCause>,
     log_bytes: usize,
@@ -104,6 +106,7 @@ impl Call {
             stream: None,
             cpu_budget,
             cpu_from: None,
+            watched: false,
             cause: None,
             log_bytes: 0,
             header_bytes: 0,

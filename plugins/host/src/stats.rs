@@ -30,6 +30,8 @@ pub struct PluginStats {
     pub refused_in_quarantine: u64,
     /// Lines beyond [`Limits::log_lines_per_second`](crate::Limits).
     pub log_lines_dropped: u64,
+    /// Streams and events that found too many callbacks of a slow plugin waiting.
+    pub refused_while_slow: u64,
     /// How often guests crossed each budget, summed over tenants.
     pub budgets_crossed: BudgetCounts,
 }

@@ -9,10 +9,12 @@ use tokio::sync::Notify;
 use crate::abi::{Action, Direction, HeaderMap};
 use crate::body::Body;
 use crate::budget::Budget;
+use crate::chain::Item;
 use crate::error::StreamError;
 use crate::exchange::{Exchange, LocalResponse, Outcome, SharedExchange};
 use crate::plugin::Plugin;
 use crate::pool::Lease;
+use crate::threads::Worker;
 
 /// Rings when something happened to one of a request's streams from outside its own callbacks.
 #[derive(Debug, Default)]
@@ -242,6 +244,15 @@ impl StreamContext {
         &self.plugin
     }
 
+    /// Runs the callback for a part of a message.
+    pub(crate) fn on(&mut self, direction: Direction, part: Item) -> Result<Outcome, StreamError> {
+        match part {
+            Item::Headers { end } => self.on_headers(direction, end),
+            Item::Data { bytes, end } => self.on_body(direction, bytes, end),
+            Item::Trailers => self.on_trailers(direction),
+        }
+    }
+
     /// Runs `proxy_on_request_headers` or `proxy_on_response_headers`; the latter for local responses too, this
     /// plugin's own included. `end_of_stream`: there is no body.
     ///
@@ -299,6 +310,48 @@ impl StreamContext {
         self.lease.with(|instance| instance.on_trailers(&self.state, direction))
     }
 
+    /// Has something done with the stream in `slot`: on this thread, or, where its plugin lately took too long, on that for
+    /// such plugins. A stream that did not get its turn there is gone.
+    pub(crate) async fn run<T: Send + 'static>(
+        slot: &mut Option<Self>,
+        work: impl FnOnce(&mut Self) -> T + Send + 'static,
+    ) -> Option<Result<T, StreamError>> {
+        let stream = slot.as_mut()?;
+        let scope = stream.lease.scope();
+        if !scope.is_slow() {
+            return Some(Ok(work(stream)));
+        }
+        let (scope, plugin) = (Arc::clone(scope), stream.plugin.clone());
+        let mut moved = slot.take()?;
+        let job = move || {
+            let done = work(&mut moved);
+            (moved, done)
+        };
+        match scope.plugin.threads.run(Worker::Slow(&scope), job).await {
+            Ok((moved, done)) => {
+                *slot = Some(moved);
+                Some(Ok(done))
+            }
+            Err(_) => Some(Err(plugin.busy())),
+        }
+    }
+
+    /// As [`close`](Self::close), on the thread for slow plugins where it belongs there; `failed` is told of an error.
+    pub(crate) fn close_anywhere(self, failed: impl FnOnce(&StreamError) + Send + 'static) {
+        let scope = Arc::clone(self.lease.scope());
+        let close = move || {
+            if let Err(error) = self.close() {
+                failed(&error);
+            }
+        };
+        if scope.is_slow() {
+            // Without its turn the stream ends as one that is dropped.
+            drop(scope.plugin.threads.submit(Worker::Slow(&scope), close));
+        } else {
+            close();
+        }
+    }
+
     /// Whether the guest holds that half back.
     #[must_use]
     pub fn holds(&self, direction: Direction) -> bool {
@@ -340,6 +393,11 @@ impl StreamContext {
 impl Drop for StreamContext {
     fn drop(&mut self) {
         if !std::mem::take(&mut self.open) {
+            return;
+        }
+        if self.lease.scope().is_slow() {
+            // Its guest is not told. Nothing new comes to an instance that still believes in a stream that is over.
+            self.lease.abandon();
             return;
         }
         match self.lease.with(|instance| instance.end_stream(&self.state, false)) {

@@ -1,17 +1,24 @@
 //! The thread that moves wasmtime's epoch, so that running callbacks look at their CPU time.
+//!
+//! Each wake costs the core it comes to tens of microseconds of what runs there, so they are few while all is well, and many
+//! only while a callback of a plugin runs that lately took too long.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 /// How long the ticker goes on after the last callback before it sleeps until the next.
 const LINGER: Duration = Duration::from_millis(100);
+/// Between wakes while callbacks run that are to be cut off in time.
+const PRECISE_INTERVAL: Duration = Duration::from_micros(500);
 
 struct Shared {
     /// A callback began, or was still running, since the ticker last looked.
     active: AtomicBool,
     parked: AtomicBool,
+    /// Callbacks that run now and are to be cut off in time.
+    precise: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -35,6 +42,7 @@ impl Ticker {
         let shared = Arc::new(Shared {
             active: AtomicBool::new(false),
             parked: AtomicBool::new(false),
+            precise: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });
         let own = Arc::clone(&shared);
@@ -63,8 +71,20 @@ impl Drop for Ticker {
 impl Ticking {
     /// For callbacks that no thread wakes: it seems awake for ever.
     pub(crate) fn nobody() -> Self {
-        let (active, parked, stop) = (AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { active, parked, stop }), thread: thread::current() }
+        let shared = Shared {
+            active: AtomicBool::new(true),
+            parked: AtomicBool::new(false),
+            precise: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared), thread: thread::current() }
+    }
+
+    /// Has wakes come often for as long as the result is kept.
+    pub(crate) fn precisely(&self) -> Precisely {
+        self.shared.precise.fetch_add(1, Ordering::SeqCst);
+        self.thread.unpark();
+        Precisely(Arc::clone(&self.shared))
     }
 
     /// Called when a callback begins and at each of its epoch wakes. Two loads where the ticker is awake.
@@ -78,10 +98,20 @@ impl Ticking {
     }
 }
 
+/// Callbacks run that are to be cut off in time.
+pub(crate) struct Precisely(Arc<Shared>);
+
+impl Drop for Precisely {
+    fn drop(&mut self) {
+        self.0.precise.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn run(shared: &Shared, interval: Duration, tick: &impl Fn()) {
     let mut looked = Instant::now();
     while !shared.stop.load(Ordering::SeqCst) {
-        thread::sleep(interval);
+        let precise = shared.precise.load(Ordering::SeqCst) > 0;
+        thread::park_timeout(if precise { interval.min(PRECISE_INTERVAL) } else { interval });
         tick();
         if looked.elapsed() >= LINGER {
             looked = Instant::now();

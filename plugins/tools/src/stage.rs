@@ -26,7 +26,13 @@ impl Stage {
     pub fn new(realtime: u64, meter: Meter) -> Result<Self, EngineError> {
         let world = Arc::new(World::new(realtime));
         let environment: Arc<dyn Environment> = Arc::clone(&world) as _;
-        let settings = EngineSettings { max_instances: MAX_INSTANCES, meter, ..EngineSettings::default() };
+        // One thing after the other: what waits here waits for the case's answers, not for another thread.
+        let settings = EngineSettings {
+            max_instances: MAX_INSTANCES,
+            own_threads: false,
+            meter,
+            ..EngineSettings::default()
+        };
         let engine = Engine::new(settings, environment)?;
         Ok(Self { engine, world })
     }

@@ -9,6 +9,7 @@ use crate::abi::Direction;
 use crate::error::StreamError;
 use crate::exchange::{LocalResponse, Outcome};
 use crate::plugin::FailureMode;
+use crate::stream::StreamContext;
 
 impl Filter {
     pub(super) fn new(link: Link) -> Self {
@@ -46,23 +47,25 @@ impl Filter {
     }
 
     /// Runs the callback for a part; none where there is nobody to be called.
-    pub(super) fn call(&mut self, direction: Direction, item: &Item) -> Option<Result<Outcome, StreamError>> {
-        let stream = self.stream.as_mut().filter(|_| self.met && !self.dead)?;
-        let began = self.link.observer.as_ref().map(|_| Instant::now());
-        let (callback, outcome) = match item {
-            Item::Headers { end } => {
-                (name(direction, "request_headers", "response_headers"), stream.on_headers(direction, *end))
-            }
-            Item::Data { bytes, end } => {
-                let outcome = stream.on_body(direction, bytes.clone(), *end);
-                (name(direction, "request_body", "response_body"), outcome)
-            }
-            Item::Trailers => {
-                (name(direction, "request_trailers", "response_trailers"), stream.on_trailers(direction))
-            }
+    pub(super) async fn call(
+        &mut self,
+        direction: Direction,
+        item: &Item,
+    ) -> Option<Result<Outcome, StreamError>> {
+        if !self.met || self.dead {
+            return None;
+        }
+        let (own, timed) = (item.clone(), self.link.observer.is_some());
+        let work = move |stream: &mut StreamContext| {
+            let began = timed.then(Instant::now);
+            (stream.on(direction, own), began.map(|began| began.elapsed()))
         };
-        if let (Some(observer), Some(began)) = (&self.link.observer, began) {
-            observer.callback(callback, began.elapsed());
+        let (outcome, elapsed) = match StreamContext::run(&mut self.stream, work).await? {
+            Ok(done) => done,
+            Err(error) => return Some(Err(error)),
+        };
+        if let (Some(observer), Some(elapsed)) = (&self.link.observer, elapsed) {
+            observer.callback(callback(direction, item), elapsed);
         }
         Some(outcome)
     }
@@ -144,9 +147,14 @@ impl Filter {
     }
 }
 
-fn name(direction: Direction, request: &'static str, response: &'static str) -> &'static str {
-    match direction {
-        Direction::Request => request,
-        Direction::Response => response,
+/// The callback for a part, in metrics.
+fn callback(direction: Direction, item: &Item) -> &'static str {
+    match (direction, item) {
+        (Direction::Request, Item::Headers { .. }) => "request_headers",
+        (Direction::Request, Item::Data { .. }) => "request_body",
+        (Direction::Request, Item::Trailers) => "request_trailers",
+        (Direction::Response, Item::Headers { .. }) => "response_headers",
+        (Direction::Response, Item::Data { .. }) => "response_body",
+        (Direction::Response, Item::Trailers) => "response_trailers",
     }
 }

@@ -5,7 +5,7 @@ use crate::error::StreamError;
 use crate::exchange::{LocalResponse, Outcome, SharedExchange};
 use crate::stream::{Fate, StreamContext};
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::{Item, Link};
 
@@ -35,8 +35,8 @@ fn copy(exchange: &SharedExchange) -> SharedExchange {
 }
 
 impl Shadow {
-    pub(super) fn open(link: &Link, tenant: &str, exchange: &SharedExchange) -> Self {
-        match link.plugin.open(tenant, copy(exchange)) {
+    pub(super) async fn open(link: &Link, tenant: &Arc<str>, exchange: &SharedExchange) -> Self {
+        match link.plugin.open_for(tenant, &copy(exchange), &Arc::default()).await {
             Ok(stream) => Self { stream: Some(stream), verdict: None },
             Err(error) => {
                 failed(link, &error);
@@ -46,7 +46,7 @@ impl Shadow {
     }
 
     /// Shows it a part. Of a half that it holds back at the headers it sees no more.
-    pub(super) fn watch(
+    pub(super) async fn watch(
         &mut self,
         direction: Direction,
         item: &Item,
@@ -61,12 +61,10 @@ impl Shadow {
         if !body {
             stream.set_exchange(copy(exchange));
         }
-        let outcome = match item {
-            Item::Headers { end } => stream.on_headers(direction, *end),
-            Item::Data { bytes, end } => stream.on_body(direction, bytes.clone(), *end),
-            Item::Trailers => stream.on_trailers(direction),
-        };
-        match outcome {
+        let item = item.clone();
+        let watched = StreamContext::run(&mut self.stream, move |stream| stream.on(direction, item)).await;
+        let Some(outcome) = watched else { return };
+        match outcome.flatten() {
             Ok(Outcome { local_response: Some(response), .. }) => {
                 self.verdict = Some(ShadowVerdict::Respond(response));
             }
@@ -87,9 +85,13 @@ impl Shadow {
         }
         if let Some(stream) = self.stream.take()
             && verdict != ShadowVerdict::Fail
-            && let Err(error) = stream.close()
         {
-            failed(link, &error);
+            let observer = link.observer.clone();
+            stream.close_anywhere(move |error| {
+                if let Some(observer) = observer {
+                    observer.failed(error);
+                }
+            });
         }
     }
 

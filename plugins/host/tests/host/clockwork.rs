@@ -57,6 +57,7 @@ impl Clockwork {
 }
 
 pub(crate) fn engine(settings: EngineSettings) -> (Engine, Arc<Clockwork>) {
+    let settings = EngineSettings { own_threads: false, ..settings };
     let clock = Arc::new(Clockwork::default());
     let engine = Engine::new(settings, Arc::clone(&clock) as Arc<dyn Environment>).expect("an engine");
     (engine, clock)

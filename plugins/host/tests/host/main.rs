@@ -29,6 +29,7 @@ mod responses;
 // What it says of writes is for the fuzz targets.
 #[allow(dead_code)]
 mod signatures;
+mod slow;
 mod state;
 mod swaps;
 mod table;

@@ -153,8 +153,9 @@ impl World {
     }
 }
 
-/// An engine with room for a few instances, and its world.
+/// An engine, and its world. Everything happens where it is called, so that one thing comes after the other.
 pub(crate) fn engine_with(settings: EngineSettings) -> (Engine, Arc<World>) {
+    let settings = EngineSettings { own_threads: false, ..settings };
     let world = Arc::new(World::default());
     let engine = Engine::new(settings, Arc::clone(&world) as Arc<dyn Environment>).expect("an engine");
     (engine, world)

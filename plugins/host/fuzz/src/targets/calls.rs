@@ -82,7 +82,7 @@ pub(crate) struct Calls {
 impl Calls {
     pub(crate) fn new() -> Self {
         let environment = Arc::new(Programmed { world: World::default(), program: Mutex::new(vec![0; 4]) });
-        let settings = EngineSettings { max_instances: 8, ..EngineSettings::default() };
+        let settings = EngineSettings { max_instances: 8, own_threads: false, ..EngineSettings::default() };
         let engine =
             Engine::new(settings, Arc::clone(&environment) as Arc<dyn Environment>).expect("an engine");
         let oracle = Arc::new(Oracle::new());

@@ -16,7 +16,8 @@ pub(crate) struct Modules {
 
 impl Modules {
     pub(crate) fn new() -> Self {
-        let (engine, world) = engine_with(EngineSettings { max_instances: 4, ..EngineSettings::default() });
+        let (engine, world) =
+            engine_with(EngineSettings { max_instances: 4, own_threads: false, ..EngineSettings::default() });
         Self { engine, world }
     }
 }
