@@ -138,9 +138,14 @@ impl Through {
         Self { first: Some(item), ..Self::default() }
     }
 
-    fn onto(self, position: usize, work: &mut Vec<(usize, Item)>) {
-        let items = [self.third, self.second, self.first];
-        work.extend(items.into_iter().flatten().map(|item| (position, item)));
+    /// The first of it, at that position; the rest goes onto `work`, whose end is next.
+    fn onto(self, position: usize, work: &mut Vec<(usize, Item)>) -> Option<(usize, Item)> {
+        let mut items = [self.first, self.second, self.third].into_iter().flatten();
+        let first = items.next()?;
+        let rest = work.len();
+        work.extend(items.map(|item| (position, item)));
+        work[rest..].reverse();
+        Some((position, first))
     }
 }
 
@@ -261,15 +266,18 @@ impl Chain {
         through: Through,
         out: &mut Vec<Item>,
     ) -> Result<(), Stop> {
-        // The next is at the end. Each goes all the way before the one after it sets out, so they stay in order.
-        let mut work: Vec<(usize, Item)> = Vec::new();
-        through.onto(from, &mut work);
-        while let Some((position, item)) = work.pop() {
-            if position < self.filters.len() {
-                self.step(direction, position, item).await?.onto(position + 1, &mut work);
+        // Each goes all the way before the one after it sets out, so they stay in order. Nearly always there is one, and
+        // what waits stays empty, which allocates nothing.
+        let mut waiting: Vec<(usize, Item)> = Vec::new();
+        let mut next = through.onto(from, &mut waiting);
+        while let Some((position, item)) = next {
+            let on = if position < self.filters.len() {
+                self.step(direction, position, item).await?.onto(position + 1, &mut waiting)
             } else {
                 out.push(item);
-            }
+                None
+            };
+            next = on.or_else(|| waiting.pop());
         }
         Ok(())
     }
