@@ -296,22 +296,46 @@ impl Plugin {
         if facts.quarantine.holds(tenant) {
             return Err(self.refused_in_quarantine(tenant));
         }
-        let slow = match pool.opening(tenant, facts.limits.instances_per_tenant) {
-            Opening::Here(lease) => {
-                lease.used(engine.next_use());
-                match self.begin_on(lease, exchange, bell) {
-                    Err(StreamError::InstanceLost { .. }) => None,
-                    begun => return begun,
+        for _ in 0..MAX_OPEN_TRIES {
+            match pool.opening(tenant, facts.limits.instances_per_tenant, |tenant| self.new_scope(tenant)) {
+                Opening::Here(lease) => {
+                    lease.used(engine.next_use());
+                    match self.begin_on(lease, exchange, bell) {
+                        // Another stream's trap was faster. This one has not begun, so it can begin elsewhere.
+                        Err(StreamError::InstanceLost { .. }) => {}
+                        begun => return begun,
+                    }
                 }
+                Opening::Start(order) => {
+                    return self.open_there(Worker::Starter, tenant, exchange, bell, order).await;
+                }
+                Opening::Slow(scope) => {
+                    return self.open_there(Worker::Slow(&scope), tenant, exchange, bell, ()).await;
+                }
+                Opening::Wait(started) => started.await,
             }
-            Opening::Starter => None,
-            Opening::Slow(scope) => Some(scope),
-        };
-        let worker = slow.as_ref().map_or(Worker::Starter, Worker::Slow);
+        }
+        Err(self.busy())
+    }
+
+    /// As [`open_here`](Self::open_here), by another thread; `until` is kept for as long.
+    async fn open_there(
+        &self,
+        worker: Worker<'_>,
+        tenant: &Arc<str>,
+        exchange: &SharedExchange,
+        bell: &Arc<Bell>,
+        until: impl Send + 'static,
+    ) -> Result<StreamContext, StreamError> {
         let (plugin, tenant) = (self.clone(), Arc::clone(tenant));
         let (exchange, bell) = (Arc::clone(exchange), Arc::clone(bell));
-        let open = move || plugin.open_here(&tenant, &exchange, &bell);
-        facts.threads.run(worker, open).await.unwrap_or_else(|_| Err(self.busy()))
+        let open = move || {
+            let opened = plugin.open_here(&tenant, &exchange, &bell);
+            drop(until);
+            opened
+        };
+        let threads = &self.inner.facts.threads;
+        threads.run(worker, open).await.unwrap_or_else(|_| Err(self.busy()))
     }
 
     fn open_here(
@@ -341,6 +365,11 @@ impl Plugin {
         Ok(StreamContext::new(self.clone(), lease, state))
     }
 
+    /// Whether it lately failed for a tenant.
+    pub(crate) fn failed_lately(&self, tenant: &str) -> bool {
+        self.inner.pool.failed_lately(tenant)
+    }
+
     /// Too much of its work waits.
     pub(crate) fn busy(&self) -> StreamError {
         Counters::add(&self.inner.facts.counters.refused_while_slow);
@@ -366,15 +395,18 @@ impl Plugin {
             return Err(self.refused_in_quarantine(tenant));
         }
         let most = facts.limits.instances_per_tenant;
-        let new_scope = |tenant: &Arc<str>| {
-            let shared_data = engine.shared_data.scope(&facts.vm_id, tenant);
-            let (plugin, tenant) = (Arc::clone(facts), Arc::clone(tenant));
-            let queues = engine.queues.of(&tenant, &facts.owner);
-            Arc::new(Scope::new(plugin, tenant, shared_data, queues, false))
-        };
+        let new_scope = |tenant: &Arc<str>| self.new_scope(tenant);
         let lease = pool.lease(tenant, most, new_scope, |scope| self.start(scope))?;
         lease.used(engine.next_use());
         Ok(lease)
+    }
+
+    fn new_scope(&self, tenant: &Arc<str>) -> Arc<Scope> {
+        let PluginInner { engine, facts, .. } = &*self.inner;
+        let shared_data = engine.shared_data.scope(&facts.vm_id, tenant);
+        let (plugin, tenant) = (Arc::clone(facts), Arc::clone(tenant));
+        let queues = engine.queues.of(&tenant, &facts.owner);
+        Arc::new(Scope::new(plugin, tenant, shared_data, queues, false))
     }
 
     fn start(&self, scope: &Arc<Scope>) -> Result<Instance, StreamError> {

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
 use crate::error::{StreamError, Trap};
 use crate::instance::Instance;
 use crate::mailbox::Event;
@@ -32,6 +35,8 @@ struct Tenants {
 struct Tenant {
     scope: Arc<Scope>,
     list: Mutex<List>,
+    /// Rings when an instance that was ordered is there, or failed.
+    changed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -39,6 +44,8 @@ struct List {
     cells: Vec<Arc<Cell>>,
     /// Instances being started, which will be in `cells`.
     starting: usize,
+    /// Those that were ordered of another thread, started or not.
+    ordered: usize,
     /// The tenant was taken out of the map; whoever still finds it here looks again.
     retired: bool,
 }
@@ -66,9 +73,24 @@ pub(crate) enum Opening {
     /// On an instance that runs, on the calling thread.
     Here(Lease),
     /// Where instances are started.
-    Starter,
+    Start(Order),
     /// Where slow plugins run.
     Slow(Arc<Scope>),
+    /// Where one of the instances that are being started for others says, once it is there or failed.
+    Wait(OwnedNotified),
+}
+
+/// The right to have an instance started. One tenant has no more than it may have instances, however many requests wait
+/// for one.
+pub(crate) struct Order(Arc<Tenant>);
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        let mut list = lock(&self.0.list);
+        list.ordered = list.ordered.saturating_sub(1);
+        drop(list);
+        self.0.changed.notify_waiters();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,17 +126,23 @@ impl Pool {
     }
 
     /// Where a stream of `tenant` begins; nothing is started.
-    pub(crate) fn opening(&self, tenant: &str, most: usize) -> Opening {
+    pub(crate) fn opening(
+        &self,
+        tenant: &str,
+        most: usize,
+        new_scope: impl Fn(&Arc<str>) -> Arc<Scope>,
+    ) -> Opening {
+        loop {
+            if let Some(opening) = self.tenant(tenant, &new_scope).opening(most) {
+                return opening;
+            }
+        }
+    }
+
+    /// Whether the plugin lately trapped or did not start for a tenant.
+    pub(crate) fn failed_lately(&self, tenant: &str) -> bool {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(tenant) = tenants.map.get(tenant) else { return Opening::Starter };
-        if tenant.scope.is_slow() {
-            return Opening::Slow(Arc::clone(&tenant.scope));
-        }
-        match tenant.running(most) {
-            Some(lease) => Opening::Here(lease),
-            None if tenant.scope.failed_lately() => Opening::Slow(Arc::clone(&tenant.scope)),
-            None => Opening::Starter,
-        }
+        tenants.map.get(tenant).is_some_and(|tenant| tenant.scope.failed_lately())
     }
 
     fn tenant(&self, name: &str, new_scope: &impl Fn(&Arc<str>) -> Arc<Scope>) -> Arc<Tenant> {
@@ -126,10 +154,9 @@ impl Pool {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.sweep();
         let name: Arc<str> = name.into();
-        let tenant = tenants
-            .map
-            .entry(Arc::clone(&name))
-            .or_insert_with(|| Arc::new(Tenant { scope: new_scope(&name), list: Mutex::default() }));
+        let tenant = tenants.map.entry(Arc::clone(&name)).or_insert_with(|| {
+            Arc::new(Tenant { scope: new_scope(&name), list: Mutex::default(), changed: Arc::default() })
+        });
         Arc::clone(tenant)
     }
 
@@ -224,10 +251,28 @@ impl Tenant {
         self.share(&list).map_or(Pick::Retired, Pick::Use)
     }
 
-    /// One of the instances that run: a free one, or any where there are as many as there may be.
-    fn running(&self, most: usize) -> Option<Lease> {
+    /// Where a new stream begins; none where the tenant was taken out of the map.
+    fn opening(self: &Arc<Self>, most: usize) -> Option<Opening> {
+        if self.scope.is_slow() {
+            return Some(Opening::Slow(Arc::clone(&self.scope)));
+        }
         let mut list = lock(&self.list);
-        list.free().or_else(|| if list.cells.len() + list.starting < most { None } else { self.share(&list) })
+        if list.retired {
+            return None;
+        }
+        if let Some(lease) = list.free() {
+            return Some(Opening::Here(lease));
+        }
+        if list.cells.len() + list.ordered < most {
+            if self.scope.failed_lately() {
+                return Some(Opening::Slow(Arc::clone(&self.scope)));
+            }
+            list.ordered += 1;
+            return Some(Opening::Start(Order(Arc::clone(self))));
+        }
+        let shared = self.share(&list).map(Opening::Here);
+        // From here on it hears of every start's end.
+        Some(shared.unwrap_or_else(|| Opening::Wait(Arc::clone(&self.changed).notified_owned())))
     }
 
     /// The busy instance with the fewest streams.
@@ -278,7 +323,7 @@ impl Tenant {
     fn retire_if_empty(&self) -> bool {
         let mut list = lock(&self.list);
         list.cells.retain(|cell| !cell.lost.load(Ordering::Acquire));
-        list.retired = list.cells.is_empty() && list.starting == 0;
+        list.retired = list.cells.is_empty() && list.starting == 0 && list.ordered == 0;
         list.retired
     }
 }

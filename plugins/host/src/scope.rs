@@ -1,6 +1,6 @@
 //! What instances of one plugin for one tenant have in common, and what ties them to their plugin.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -105,6 +105,8 @@ pub(crate) struct Scope {
     failed_until: AtomicU64,
     /// Callbacks left to be measured from end to end.
     watched: AtomicU32,
+    /// One of those measured took too long.
+    overran: AtomicBool,
     /// Callbacks that wait for the thread for slow ones.
     pub(crate) waiting: AtomicUsize,
     /// What a canary counted is gone with it, and its failures are told to whoever loads the plugin.
@@ -130,6 +132,7 @@ impl Scope {
             slow_until: AtomicU64::new(0),
             failed_until: AtomicU64::new(0),
             watched: AtomicU32::new(0),
+            overran: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             canary,
         }
@@ -167,11 +170,21 @@ impl Scope {
     /// Whether the callback that begins is to be measured from end to end.
     pub(crate) fn is_watched(&self) -> bool {
         let watched = self.watched.load(Ordering::Relaxed);
-        if watched > 0 {
-            // Racing callbacks may count one twice, which costs nothing.
-            self.watched.store(watched - 1, Ordering::Relaxed);
+        // Racing callbacks may count one twice, which costs nothing.
+        match watched {
+            0 => return self.slow_until.load(Ordering::Relaxed) != 0,
+            1 => self.overran.store(false, Ordering::Relaxed),
+            _ => {}
         }
-        watched > 0 || self.slow_until.load(Ordering::Relaxed) != 0
+        self.watched.store(watched - 1, Ordering::Relaxed);
+        true
+    }
+
+    /// A callback that was measured took too long. Whether it is not the first of late: one alone may have lost its core to
+    /// another virtual machine, which counts as its CPU time.
+    pub(crate) fn overran(&self) -> bool {
+        self.watch();
+        self.overran.swap(true, Ordering::Relaxed)
     }
 
     /// Counts the end of a guest.

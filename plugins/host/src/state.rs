@@ -91,6 +91,8 @@ pub(crate) struct Call {
     pub(crate) cpu_from: Option<Duration>,
     /// It is measured from end to end.
     pub(crate) watched: bool,
+    /// An epoch wake came in the middle of it.
+    pub(crate) woken: bool,
     /// Why the guest was cut off, where the host did it.
     pub(crate) cause: Option<TrapCause>,
     log_bytes: usize,
@@ -107,6 +109,7 @@ impl Call {
             cpu_budget,
             cpu_from: None,
             watched: false,
+            woken: false,
             cause: None,
             log_bytes: 0,
             header_bytes: 0,

@@ -352,6 +352,11 @@ impl StreamContext {
         }
     }
 
+    /// Whether its plugin lately took too long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.lease.scope().is_slow()
+    }
+
     /// Whether the guest holds that half back.
     #[must_use]
     pub fn holds(&self, direction: Direction) -> bool {

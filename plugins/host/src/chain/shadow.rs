@@ -35,8 +35,13 @@ fn copy(exchange: &SharedExchange) -> SharedExchange {
 }
 
 impl Shadow {
+    /// One that failed lately is left alone for a while: the request would have to wait for what it does.
     pub(super) async fn open(link: &Link, tenant: &Arc<str>, exchange: &SharedExchange) -> Self {
-        match link.plugin.open_for(tenant, &copy(exchange), &Arc::default()).await {
+        let opened = match link.plugin.failed_lately(tenant) {
+            true => Err(link.plugin.busy()),
+            false => link.plugin.open_for(tenant, &copy(exchange), &Arc::default()).await,
+        };
+        match opened {
             Ok(stream) => Self { stream: Some(stream), verdict: None },
             Err(error) => {
                 failed(link, &error);
@@ -60,6 +65,12 @@ impl Shadow {
         }
         if !body {
             stream.set_exchange(copy(exchange));
+        }
+        if stream.is_slow() {
+            // The request would have to wait for its turn.
+            failed(link, &link.plugin.busy());
+            (self.stream, self.verdict) = (None, Some(ShadowVerdict::Fail));
+            return;
         }
         let item = item.clone();
         let watched = StreamContext::run(&mut self.stream, move |stream| stream.on(direction, item)).await;

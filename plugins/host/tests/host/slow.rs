@@ -24,6 +24,7 @@ const LOOPS: &str = "loops";
 #[derive(Default)]
 struct Threads {
     names: Mutex<Vec<(String, String)>>,
+    realtime: AtomicU64,
     elapsed: AtomicU64,
 }
 
@@ -40,7 +41,7 @@ impl Threads {
 
 impl Environment for Threads {
     fn realtime_nanoseconds(&self) -> u64 {
-        0
+        self.realtime.load(Ordering::SeqCst)
     }
 
     fn monotonic_nanoseconds(&self) -> u64 {
@@ -235,4 +236,46 @@ fn an_abandoned_request_of_a_slow_plugin_leaves_nothing() {
         assert!(Instant::now() < deadline, "{} instances are left", engine.live_instances());
         thread::yield_now();
     }
+}
+
+#[test]
+fn a_crowd_that_waits_for_a_first_instance_has_as_many_started_as_there_may_be() {
+    const CROWD: usize = 200;
+    let (engine, _) = engine();
+    let plugin = load(&engine, guest(), |config| config.limits.instances_per_tenant = 2);
+    let mut crowd: Vec<Chain> = (0..CROWD).map(|_| chain(&plugin, CALM, false)).collect();
+    let pushes = crowd.iter_mut().map(|chain| chain.push(Direction::Request, HEADERS));
+    let passed = block_on(futures::future::join_all(pushes));
+    assert!(passed.iter().all(|passed| *passed == Ok(vec![HEADERS])), "{passed:?}");
+    assert!(plugin.stats().instances_started <= 3, "the canary and two: {:?}", plugin.stats());
+    crowd.into_iter().for_each(Chain::finish);
+}
+
+#[test]
+fn a_crowd_that_waits_for_an_instance_that_never_starts_is_told_so() {
+    const CROWD: usize = 50;
+    let (engine, world) = engine();
+    // It takes its configuration at the time 0, when the canary has it, and never again.
+    let early = "(drop (call $proxy_get_current_time_nanoseconds (i32.const 64))) (i64.eqz (i64.load (i32.const 64)))";
+    let plugin = load(&engine, Guest::new().on("proxy_on_configure", early), |_| {});
+    world.realtime.store(1, Ordering::SeqCst);
+    let mut crowd: Vec<Chain> = (0..CROWD).map(|_| chain(&plugin, CALM, false)).collect();
+    let pushes = crowd.iter_mut().map(|chain| chain.push(Direction::Request, HEADERS));
+    let passed = block_on(futures::future::join_all(pushes));
+    assert!(passed.iter().all(|passed| *passed == Err(Stop::Failed)), "{passed:?}");
+    let started = plugin.stats().instances_started;
+    assert!(started < CROWD as u64, "some were turned away: {started}");
+}
+
+#[test]
+fn a_shadow_that_is_slow_is_left_out_and_its_request_does_not_wait() {
+    let (engine, world) = engine();
+    let plugin = load(&engine, guest(), |_| {});
+    assert_eq!(request(&plugin, LOOPS, true), Err(Stop::Failed));
+    world.of(LOOPS);
+    let link = Link { plugin, shadow: true, observer: None };
+    let mut watched = Chain::new(share(&http()), LOOPS, vec![link]);
+    assert_eq!(watched.push(Direction::Request, HEADERS).now_or_never(), Some(Ok(vec![HEADERS])));
+    watched.finish();
+    assert!(world.of(LOOPS).is_empty(), "nothing ran");
 }
