@@ -1,0 +1,200 @@
+//! An instance, and who uses it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::lock;
+use crate::error::{StreamError, Trap};
+use crate::instance::Instance;
+use crate::mailbox::Event;
+use crate::schedule::{DONE_DEADLINE, nanoseconds};
+use crate::scope::{Counters, Scope};
+use crate::threads::Worker;
+
+/// An instance and its use. The instance is gone after a trap, while streams may still hold the cell.
+pub(crate) struct Cell {
+    pub(super) scope: Arc<Scope>,
+    instance: Mutex<Option<Instance>>,
+    streams: AtomicUsize,
+    last_use: AtomicU64,
+    lost: AtomicBool,
+}
+
+/// A stream's hold on an instance: it is not evicted meanwhile.
+pub(crate) struct Lease(Arc<Cell>);
+
+impl Cell {
+    pub(super) fn new(scope: &Arc<Scope>, instance: Instance) -> Arc<Self> {
+        let cell = Arc::new(Self {
+            scope: Arc::clone(scope),
+            instance: Mutex::new(Some(instance)),
+            streams: AtomicUsize::new(0),
+            last_use: AtomicU64::new(u64::MAX),
+            lost: AtomicBool::new(false),
+        });
+        if let Some(instance) = lock(&cell.instance).as_ref() {
+            instance.mailbox().open(&cell);
+        }
+        cell
+    }
+
+    /// Whether it trapped, or takes no more streams.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Whether no stream uses it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.streams() == 0
+    }
+
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Acquire)
+    }
+
+    /// Whether it runs no callback now.
+    pub(super) fn is_free(&self) -> bool {
+        self.instance.try_lock().is_ok()
+    }
+
+    pub(super) fn last_use(&self) -> u64 {
+        self.last_use.load(Ordering::Acquire)
+    }
+
+    /// The instance. One whose lock is poisoned was left in the middle of a callback by a panic, and is lost.
+    fn instance(&self) -> MutexGuard<'_, Option<Instance>> {
+        self.instance.lock().unwrap_or_else(|poisoned| {
+            self.lost.store(true, Ordering::Release);
+            let mut guard = poisoned.into_inner();
+            *guard = None;
+            guard
+        })
+    }
+
+    /// Ends the root context and drops the instance; one that wants time to finish is left to the engine's driver.
+    pub(super) fn end(self: &Arc<Self>) {
+        let mut guard = self.instance();
+        let Some(instance) = guard.as_mut() else { return };
+        match instance.end_root() {
+            Ok(true) => {}
+            Ok(false) => {
+                let now = self.scope.plugin.environment.monotonic_nanoseconds();
+                let deadline = now.saturating_add(nanoseconds(DONE_DEADLINE));
+                let schedule = Arc::clone(instance.mailbox().schedule());
+                drop(guard);
+                schedule.finish(deadline, Arc::clone(self));
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "a plugin instance failed while it was ended"),
+        }
+        *guard = None;
+    }
+
+    /// Ends the root context and drops the instance, whether it wants time to finish or not: its place is needed.
+    pub(super) fn end_now(&self) {
+        let done = self.instance().as_mut().map(Instance::end_root);
+        match done {
+            Some(Ok(false)) => self.give_up(),
+            Some(Err(error)) => tracing::warn!(%error, "a plugin instance failed while it was ended"),
+            Some(Ok(true)) | None => {}
+        }
+        *self.instance() = None;
+    }
+
+    /// Ends a root context whose time to finish is over.
+    pub(crate) fn give_up(&self) {
+        self.lost.store(true, Ordering::Release);
+        if let Some(mut instance) = self.instance().take()
+            && let Err(error) = instance.delete_root()
+        {
+            tracing::warn!(%error, "a plugin instance failed while it was ended");
+        }
+    }
+
+    /// Whether nothing is left of the instance. One whose callback runs now is there.
+    pub(crate) fn is_over(&self) -> bool {
+        self.instance.try_lock().is_ok_and(|instance| instance.is_none())
+    }
+
+    /// Tells the instance of an event: on this thread, or, where its plugin was slow, on that for slow ones. One of those
+    /// with too much to do already is not told.
+    pub(crate) fn tell(self: Arc<Self>, event: Event) {
+        if !self.scope.is_slow() {
+            self.handle(event);
+            return;
+        }
+        let scope = Arc::clone(&self.scope);
+        if scope.plugin.threads.submit(Worker::Slow(&scope), move || self.handle(event)).is_err() {
+            Counters::add(&scope.plugin.counters.refused_while_slow);
+        }
+    }
+
+    /// Tells the instance of an event; a trap ends it.
+    fn handle(&self, event: Event) {
+        let mut guard = self.instance();
+        let Some(instance) = guard.as_mut() else { return };
+        match instance.handle(event) {
+            Ok(()) if instance.is_over() => {
+                drop(guard);
+                self.give_up();
+            }
+            Ok(()) => {}
+            Err(trap) => {
+                self.lost.store(true, Ordering::Release);
+                *guard = None;
+                drop(guard);
+                tracing::error!(
+                    error = &*trap as &dyn std::error::Error,
+                    backtrace = trap.backtrace,
+                    "plugin failed"
+                );
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// Only under the list's lock.
+    pub(super) fn new(cell: &Arc<Cell>) -> Self {
+        cell.streams.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(cell))
+    }
+
+    /// Notes a use, for the order of eviction.
+    pub(crate) fn used(&self, at: u64) {
+        self.0.last_use.store(at, Ordering::Release);
+    }
+
+    /// What its plugin and tenant have in common.
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.0.scope
+    }
+
+    /// Lets no more streams come to the instance.
+    pub(crate) fn abandon(&self) {
+        self.0.lost.store(true, Ordering::Release);
+    }
+
+    /// Runs callbacks on the instance, alone. A trap ends it, at once and for all its streams.
+    pub(crate) fn with<R>(
+        &self,
+        run: impl FnOnce(&mut Instance) -> Result<R, Box<Trap>>,
+    ) -> Result<R, StreamError> {
+        let cell = &self.0;
+        let mut guard = cell.instance();
+        let Some(instance) = guard.as_mut() else {
+            return Err(StreamError::InstanceLost { plugin: Arc::clone(&cell.scope.plugin.name) });
+        };
+        run(instance).map_err(|trap| {
+            cell.lost.store(true, Ordering::Release);
+            *guard = None;
+            StreamError::Trap(trap)
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
