@@ -8,7 +8,7 @@ use std::thread;
 
 use bytes::Bytes;
 use coditect_proxy_wasm::{Chain, Direction, Engine, EngineSettings, Item, Link, Plugin, PluginConfig};
-use futures::FutureExt;
+use futures::executor::block_on;
 
 use crate::guest::Guest;
 use crate::world::{engine_with, http, share};
@@ -56,7 +56,7 @@ fn load(engine: &Engine, number: usize) -> Plugin {
 fn request(plugin: Plugin, tenant: &str) -> bool {
     let http = http();
     let mut chain = Chain::new(share(&http), tenant, vec![Link { plugin, shadow: false, observer: None }]);
-    let mut push = |direction, item| chain.push(direction, item).now_or_never().and_then(Result::ok);
+    let mut push = |direction, item| block_on(chain.push(direction, item)).ok();
     let data = |end| Item::Data { bytes: Bytes::from_static(b"piece"), end };
     let asked = push(Direction::Request, Item::Headers { end: true }).is_some();
     let answered = push(Direction::Response, Item::Headers { end: false }).is_some()
