@@ -14,6 +14,7 @@ START_LIMIT = 20.0
 STOP_LIMIT = 10.0
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_THP_DISABLE = 41
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,14 +62,28 @@ def tree_cpu_seconds(root: int) -> float:
     return sum(spent for pid, spent in ticks.items() if belongs(pid)) / _TICKS_PER_SECOND
 
 
+def _kib(table: str, name: str) -> int:
+    """An amount in a table of /proc: `Name:  123 kB`."""
+    for line in table.splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise BenchError(f"/proc tells no {name}")
+
+
 _libc = ctypes.CDLL(None)
 
 
-def pinned(core: int):
-    """For `preexec_fn`: keeps the new process on `core`, and ends it with the bench even if that is killed."""
+def pinned(core: int, small_pages: bool = False):
+    """For `preexec_fn`: keeps the new process on `core`, and ends it with the bench even if that is killed.
+
+    With small pages it gets no transparent huge ones: of these 2 MiB are resident as soon as a byte is used, and until
+    the last one is given back, which hides smaller changes.
+    """
 
     def prepare():
         os.sched_setaffinity(0, {core})
+        if small_pages:
+            _libc.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return prepare
@@ -77,7 +92,16 @@ def pinned(core: int):
 class Server:
     """A server process of the bench: started on one core, stopped by `close`."""
 
-    def __init__(self, name: str, command: list[str], core: int, log: pathlib.Path, env=None, cwd=None):
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        core: int,
+        log: pathlib.Path,
+        env=None,
+        cwd=None,
+        small_pages: bool = False,
+    ):
         self.name = name
         self.log = log
         # Appending, so that `trim` can empty the file under a running server.
@@ -89,7 +113,7 @@ class Server:
                 stderr=output,
                 env=env,
                 cwd=cwd,
-                preexec_fn=pinned(core),
+                preexec_fn=pinned(core, small_pages),
             )
 
     def cpu_seconds(self) -> float:
@@ -100,6 +124,12 @@ class Server:
         """Resident memory of the process, without its children."""
         fields = pathlib.Path(f"/proc/{self._process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def own_bytes(self) -> int:
+        """Memory that is nobody else's and no file's: anonymous pages, and the page tables of the process."""
+        process = pathlib.Path(f"/proc/{self._process.pid}")
+        tables = _kib((process / "status").read_text(), "VmPTE")
+        return 1024 * (_kib((process / "smaps_rollup").read_text(), "Anonymous") + tables)
 
     def signal(self, number: int) -> None:
         """Sends it a signal."""

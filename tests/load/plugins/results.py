@@ -52,7 +52,10 @@ def as_table(report: dict) -> str:
         first, again = tenants["first_request_millis"], tenants["first_request_again_millis"]
         lines += ["", "the edge alone:"]
         lines.append(f"from loading to the first answer {first} ms, {again} ms where the module is known")
-        lines.append(f"memory of each further tenant with an instance {tenants['kib_per_tenant']} KiB")
+        lines.append(
+            f"memory of each further tenant with an instance {tenants['kib_per_tenant']} KiB "
+            f"(±{tenants['kib_per_tenant_spread']:.0%})"
+        )
         for part in ("p50", "p99"):
             alone, beside = tenants[f"undisturbed_{part}_millis"], tenants[f"beside_a_loop_{part}_millis"]
             lines.append(
