@@ -139,6 +139,7 @@ pub(crate) struct Upstream {
     pub(crate) connect_timeout_ms: Opt<i64>,
     pub(crate) response_timeout_seconds: Opt<i64>,
     pub(crate) keepalive_seconds: Opt<i64>,
+    pub(crate) calls_per_tenant: Opt<i64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -78,7 +78,25 @@ fn an_unqualified_upstream_name_is_a_warning_and_tls_an_error() {
             .is_empty()
     );
     assert!(problems(&with("https://example.com"))[0].contains("TLS to upstreams is not built yet"));
+    let h2c = format!("{}protocol = \"h2c\"\n", with("https://example.com"));
+    assert!(problems(&h2c)[0].contains("TLS to upstreams is not built yet"), "nor for calls of plugins");
+    let h2 = format!("{}protocol = \"h2\"\n", with("http://example.com"));
+    assert!(problems(&h2)[0].contains("upstreams.v2.protocol: `h2` is unknown"), "{:?}", problems(&h2));
     assert!(problems(&with("http://a/b"))[0].contains("more or other than an address"));
+}
+
+#[test]
+fn a_tenant_s_share_of_calls_to_an_upstream_has_a_range() {
+    let with = |share: &str| format!("{ROOT}[upstreams.v2]\naddress = \"http://localhost:1\"\n{share}");
+    let share = |text: &str| {
+        let config = parse(&with(text), "edge.toml", &Environment::default()).unwrap();
+        config.upstreams.iter().find(|upstream| upstream.name == "v2").unwrap().calls_per_tenant
+    };
+    assert_eq!((share(""), share("calls_per_tenant = 7")), (128, 7));
+    for wrong in ["0", "257"] {
+        let problems = problems(&with(&format!("calls_per_tenant = {wrong}")));
+        assert!(problems[0].contains("upstreams.v2.calls_per_tenant"), "{problems:?}");
+    }
 }
 
 #[test]

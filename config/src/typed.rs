@@ -230,6 +230,8 @@ pub struct UpstreamConfig {
     pub response_timeout: Duration,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
+    /// Calls of plugins to it that may be under way at once for one tenant.
+    pub calls_per_tenant: usize,
 }
 
 /// What is spoken to an upstream, without TLS.

@@ -11,6 +11,9 @@ use crate::{Environment, plugins, routes, store};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+/// Half of what the edge calls one upstream with at once: the rest is other tenants'.
+const MAX_CALLS_PER_TENANT: i64 = 256;
+
 /// Validates what was read.
 pub(crate) fn validate(
     raw: Raw,
@@ -302,6 +305,12 @@ fn upstream(check: &mut Checker<'_>, name: &At<String>, raw: &raw::Upstream) -> 
             &format!("{key}.response_timeout_seconds"),
         ),
         keepalive: check.seconds(&raw.keepalive_seconds, 60, 1..=3600, &format!("{key}.keepalive_seconds")),
+        calls_per_tenant: check.number(
+            &raw.calls_per_tenant,
+            128,
+            1..=MAX_CALLS_PER_TENANT,
+            &format!("{key}.calls_per_tenant"),
+        ),
     }
 }
 

@@ -7,6 +7,7 @@ use super::fields::{Malformed, metadata, to_pairs};
 use super::frames::{Decoder, encode};
 use super::http::{MAX_TIMEOUT, was_refused};
 use super::http2::{OpenError, Opened};
+use super::life::{Activity, MAX_LIFE};
 use super::metrics::Counted;
 use super::queue::{Next, Queue};
 use super::sink::{GrpcSink, unwanted};
@@ -21,8 +22,9 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::task::coop::consume_budget;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
@@ -37,6 +39,7 @@ pub(super) struct Prepared {
     metadata: HeaderMap,
     /// The only message, framed.
     unary: Option<Bytes>,
+    /// None where it is a stream that lives as long as one may.
     timeout: Option<Duration>,
     most: usize,
 }
@@ -44,6 +47,8 @@ pub(super) struct Prepared {
 /// A call that was begun: all that its task owns.
 pub(super) struct Begun<S> {
     pub(super) target: Arc<Target>,
+    /// Whose call it is.
+    pub(super) tenant: Arc<str>,
     pub(super) call: Prepared,
     pub(super) queue: Arc<Queue>,
     pub(super) sink: S,
@@ -79,8 +84,7 @@ impl Prepared {
         let timeout = match (unary.is_some(), call.timeout) {
             (true, None | Some(Duration::ZERO)) => Some(MAX_TIMEOUT),
             (true, Some(given)) => Some(given.min(MAX_TIMEOUT)),
-            // A stream lives as long as the guest wants it to.
-            (false, given) => given,
+            (false, given) => given.filter(|given| *given < MAX_LIFE),
         };
         let metadata = metadata(&call.metadata)?;
         Ok(Self { path: path.map_err(|_| Malformed)?, metadata, unary, timeout, most: call.most })
@@ -117,23 +121,37 @@ impl Prepared {
 impl<S: GrpcSink> Begun<S> {
     /// Carries the call to its end and tells the guest of all that happens, but for one that it gave up itself.
     pub(super) async fn run(self) {
-        let Self { target, call, queue, sink, counted, place, request, mut response } = self;
-        let unheard = AtomicU64::new(0);
-        let (unary, limit) = (call.unary.is_some(), call.timeout);
-        let link = Link { target: &target, call: &call, queue: &queue, sink: &sink, unheard: &unheard };
+        let Self { target, tenant, call, queue, sink, counted, place, request, mut response } = self;
+        let (unheard, activity, began) = (AtomicU64::new(0), Activity::new(), Instant::now());
+        let _closed = queue.closed_at_end();
+        let unary = call.unary.is_some();
+        let (limit, late) = match call.timeout {
+            Some(limit) => (limit, End::timed_out()),
+            None => (MAX_LIFE, End::of_age()),
+        };
+        let link = Link {
+            target: &target,
+            tenant: &tenant,
+            call: &call,
+            queue: &queue,
+            sink: &sink,
+            unheard: &unheard,
+            activity: &activity,
+        };
         let ended = tokio::select! {
             biased;
             () = queue.cancelled() => return,
             () = unwanted(|| sink.is_wanted()) => return,
-            ended = within(limit, link.carry(&mut response)) => ended,
+            () = activity.idle(), if !unary => Err(End::idle()),
+            ended = timeout(limit, link.carry(&mut response)) => ended.map_err(|_| late),
         };
         drop((request, place));
-        let Attempt { end, message, .. } =
-            ended.unwrap_or(Attempt { end: End::timed_out(), message: None, refused: false });
         let connection = unheard.load(Ordering::Relaxed);
-        if connection != 0 && end == End::timed_out() {
-            target.http2.retire(connection);
+        if connection != 0 && ended.is_err() {
+            target.http2.pool.suspect(connection, began);
         }
+        let Attempt { end, message, .. } =
+            ended.unwrap_or_else(|end| Attempt { end, message: None, refused: false });
         counted.end(end.outcome, unary);
         if let Some(message) = message {
             sink.message(message);
@@ -144,21 +162,16 @@ impl<S: GrpcSink> Begun<S> {
     }
 }
 
-async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => timeout(limit, future).await.ok(),
-        None => Some(future.await),
-    }
-}
-
 /// What a call's exchange works with.
 struct Link<'a, S> {
     target: &'a Target,
+    tenant: &'a Arc<str>,
     call: &'a Prepared,
     queue: &'a Queue,
     sink: &'a S,
     /// The connection, while nothing was heard of the upstream.
     unheard: &'a AtomicU64,
+    activity: &'a Activity,
 }
 
 impl<S: GrpcSink> Link<'_, S> {
@@ -187,7 +200,7 @@ impl<S: GrpcSink> Link<'_, S> {
         refused: &mut bool,
     ) -> Result<End, End> {
         let request = self.call.request(self.target).ok_or_else(End::unsendable)?;
-        let opened = self.target.http2.open(&request, false).await;
+        let opened = self.target.http2.open(self.tenant, &request, false).await;
         let Opened { response, body: mut stream, lease } = opened.map_err(|error| {
             *refused = matches!(&error, OpenError::Http2(error) if was_refused(error));
             End::of_open(&error)
@@ -199,6 +212,7 @@ impl<S: GrpcSink> Link<'_, S> {
                 End::of_http2(&error)
             })?;
             self.unheard.store(0, Ordering::Relaxed);
+            lease.heard();
             let (head, body) = response.into_parts();
             self.head(head.status, &head.headers, body.is_end_stream()).await?;
             self.messages(body, held, message).await
@@ -220,6 +234,7 @@ impl<S: GrpcSink> Link<'_, S> {
                     None => return,
                 },
             };
+            self.activity.message();
             if !matches!(sent, Ok(false)) {
                 return;
             }
@@ -266,6 +281,7 @@ impl<S: GrpcSink> Link<'_, S> {
             decoder.push(&piece);
             while let Some(message) = decoder.message().map_err(End::of_frame)? {
                 count += 1;
+                self.activity.message();
                 if self.call.unary.is_none() {
                     self.tell(|sink| sink.message(message)).await;
                 } else if only.replace(message).is_some() {
@@ -273,6 +289,8 @@ impl<S: GrpcSink> Link<'_, S> {
                 }
             }
             body.flow_control().release_capacity(piece.len()).map_err(|error| End::of_http2(&error))?;
+            // Pieces of messages without end leave others their turn, and the deadline its own.
+            consume_budget().await;
         }
         let trailers = body.trailers().await.map_err(|error| End::of_http2(&error))?;
         let end = End::of_trailers(&trailers.unwrap_or_default());

@@ -11,7 +11,7 @@ use super::target::Target;
 use bytes::Bytes;
 use coditect_config::UpstreamProtocol;
 use coditect_proxy_wasm::{CallFailure, HttpCall, HttpCallResponse};
-use h2::Reason;
+use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRAILER, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -20,7 +20,8 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, timeout};
 
 /// The longest a call may take, whatever the guest says; also where it gives 0, which to other hosts is "no limit".
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +40,8 @@ pub(super) struct Prepared {
 /// A call that was begun: all that its task owns.
 pub(super) struct Begun<S> {
     pub(super) target: Arc<Target>,
+    /// Whose call it is.
+    pub(super) tenant: Arc<str>,
     pub(super) call: Prepared,
     pub(super) sink: S,
     pub(super) counted: Counted,
@@ -71,13 +74,13 @@ impl Prepared {
 impl<S: HttpSink> Begun<S> {
     /// Sends the request, gathers the answer, gives it to the guest. Ends early, and silently, once nobody waits.
     pub(super) async fn run(self) {
-        let Self { target, call, sink, counted, place, request, response } = self;
+        let Self { target, tenant, call, sink, counted, place, request, response } = self;
         let unheard = AtomicU64::new(0);
-        let limit = call.timeout;
+        let (limit, began) = (call.timeout, Instant::now());
         let exchange = async {
             match target.upstream.config.protocol {
                 UpstreamProtocol::Http1 => over_http1(&target, call, response).await,
-                UpstreamProtocol::H2c => over_http2(&target, call, response, &unheard).await,
+                UpstreamProtocol::H2c => over_http2(&target, &tenant, call, response, &unheard).await,
             }
         };
         let answer = tokio::select! {
@@ -89,7 +92,7 @@ impl<S: HttpSink> Begun<S> {
         counted.end(outcome(&answer), true);
         let connection = unheard.load(Ordering::Relaxed);
         if connection != 0 && matches!(answer, Err(CallFailure::Timeout)) {
-            target.http2.retire(connection);
+            target.http2.pool.suspect(connection, began);
         }
         match answer {
             Ok((response, _held)) => sink.send(Ok(response)),
@@ -121,6 +124,8 @@ async fn over_http1(target: &Target, call: Prepared, held: Held) -> Answer {
     let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(target, &error))?;
+        // Small pieces without end leave others their turn, and the deadline its own.
+        consume_budget().await;
         match frame.into_data() {
             Ok(piece) => gathered.push(&piece)?,
             Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
@@ -171,7 +176,13 @@ fn broken(target: &Target, error: &hyper::Error) -> CallFailure {
     CallFailure::Reset
 }
 
-async fn over_http2(target: &Target, call: Prepared, held: Held, unheard: &AtomicU64) -> Answer {
+async fn over_http2(
+    target: &Target,
+    tenant: &Arc<str>,
+    call: Prepared,
+    held: Held,
+    unheard: &AtomicU64,
+) -> Answer {
     let mut request = Request::new(());
     let authority = call.head.authority.or_else(|| target.authority.clone());
     *request.method_mut() = call.head.method;
@@ -181,10 +192,11 @@ async fn over_http2(target: &Target, call: Prepared, held: Held, unheard: &Atomi
         request.headers_mut().insert(CONTENT_LENGTH, data.len().into());
     }
     let mut gathered = Gathered::new(call.most, held);
-    let first = attempt(target, &request, call.body.clone(), &mut gathered, unheard).await;
+    let link = Link { target, tenant, request: &request, unheard };
+    let first = link.attempt(call.body.clone(), &mut gathered).await;
     let answered = match first {
         // It says that it has not begun to work on it (RFC 9113, 8.7).
-        Err(Broken::Refused) => attempt(target, &request, call.body, &mut gathered, unheard).await,
+        Err(Broken::Refused) => link.attempt(call.body, &mut gathered).await,
         first => first,
     };
     match answered {
@@ -201,44 +213,71 @@ enum Broken {
     Failed(CallFailure),
 }
 
-async fn attempt(
-    target: &Target,
-    request: &Request<()>,
-    body: CallBody,
-    gathered: &mut Gathered,
-    unheard: &AtomicU64,
-) -> Result<(StatusCode, HeaderMap, HeaderMap), Broken> {
-    let broken = |error: &h2::Error| {
-        let upstream = &target.upstream.config.name;
-        tracing::debug!(upstream, error = error as &dyn std::error::Error, "a plugin's call failed");
-        Broken::Failed(CallFailure::Reset)
-    };
-    let unbegun = |error: &h2::Error| if was_refused(error) { Broken::Refused } else { broken(error) };
-    let empty = body.data.is_none() && body.trailers.is_none();
-    let Opened { response, body: mut stream, lease } =
-        target.http2.open(request, empty).await.map_err(|error| match error {
+/// What the attempts at one request have in common.
+struct Link<'a> {
+    target: &'a Target,
+    tenant: &'a Arc<str>,
+    request: &'a Request<()>,
+    /// The connection, while nothing was heard of the upstream.
+    unheard: &'a AtomicU64,
+}
+
+impl Link<'_> {
+    async fn attempt(
+        &self,
+        body: CallBody,
+        gathered: &mut Gathered,
+    ) -> Result<(StatusCode, HeaderMap, HeaderMap), Broken> {
+        let empty = body.data.is_none() && body.trailers.is_none();
+        let opened = self.target.http2.open(self.tenant, self.request, empty).await;
+        let Opened { response, body: mut stream, lease } = opened.map_err(|error| match error {
             OpenError::Connect(_) => Broken::Failed(CallFailure::Unreachable),
-            OpenError::Http2(error) => unbegun(&error),
+            OpenError::Http2(error) => self.unbegun(&error),
+            OpenError::Full => Broken::Failed(CallFailure::Timeout),
         })?;
-    unheard.store(lease.connection(), Ordering::Relaxed);
-    // A request's body that is not wanted to its end does not spoil the response.
-    let sending = async { drop(body.send(&mut stream).await) };
-    let receiving = async {
-        let response = response.await.map_err(|error| unbegun(&error))?;
-        unheard.store(0, Ordering::Relaxed);
-        let (head, mut body) = response.into_parts();
+        self.unheard.store(lease.connection(), Ordering::Relaxed);
+        // A request's body that is not wanted to its end does not spoil the response.
+        let sending = async { drop(body.send(&mut stream).await) };
+        let receiving = async {
+            let response = response.await.map_err(|error| self.unbegun(&error))?;
+            self.unheard.store(0, Ordering::Relaxed);
+            lease.heard();
+            let (head, body) = response.into_parts();
+            let trailers = self.gather(&head.headers, body, gathered).await?;
+            Ok((head.status, head.headers, trailers))
+        };
+        beside(sending, receiving).await
+    }
+
+    /// Reads a response's body; what is left are its trailers.
+    async fn gather(
+        &self,
+        headers: &HeaderMap,
+        mut body: RecvStream,
+        gathered: &mut Gathered,
+    ) -> Result<HeaderMap, Broken> {
         if !body.is_end_stream() {
-            gathered.expect(length(&head.headers)).map_err(Broken::Failed)?;
+            gathered.expect(length(headers)).map_err(Broken::Failed)?;
         }
         while let Some(piece) = body.data().await {
-            let piece: Bytes = piece.map_err(|error| broken(&error))?;
+            let piece: Bytes = piece.map_err(|error| self.broken(&error))?;
             gathered.push(&piece).map_err(Broken::Failed)?;
-            body.flow_control().release_capacity(piece.len()).map_err(|error| broken(&error))?;
+            body.flow_control().release_capacity(piece.len()).map_err(|error| self.broken(&error))?;
+            consume_budget().await;
         }
-        let trailers = body.trailers().await.map_err(|error| broken(&error))?;
-        Ok((head.status, head.headers, trailers.unwrap_or_default()))
-    };
-    beside(sending, receiving).await
+        let trailers = body.trailers().await.map_err(|error| self.broken(&error))?;
+        Ok(trailers.unwrap_or_default())
+    }
+
+    fn unbegun(&self, error: &h2::Error) -> Broken {
+        if was_refused(error) { Broken::Refused } else { self.broken(error) }
+    }
+
+    fn broken(&self, error: &h2::Error) -> Broken {
+        let upstream = &self.target.upstream.config.name;
+        tracing::debug!(upstream, error = error as &dyn std::error::Error, "a plugin's call failed");
+        Broken::Failed(CallFailure::Reset)
+    }
 }
 
 /// What a response says of its body's length; 0 where it says nothing.

@@ -1,19 +1,20 @@
 //! The HTTP/2 connections to one upstream: shared by calls, opened when those there are full, closed when idle.
+//!
+//! A call that ends at its deadline, or that its guest gives up, resets its own stream and nothing else. A connection
+//! goes where it is really dead: it broke, the upstream said goodbye, or it does not answer a PING.
 
+use super::pool::{Lease, NoConnection, PING_EVERY, Pool, WeakPool};
 use super::tasks::Tasks;
 use crate::upstream::{ConnectError, Upstream};
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Streams on one connection, where the upstream allows so many.
-const STREAMS_PER_CONNECTION: usize = 100;
-/// Connections to one upstream. Once all are full, calls wait in the least used.
-const MAX_CONNECTIONS: usize = 8;
 /// Received and not yet read bytes: of one stream, and of all streams of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -21,15 +22,16 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// Headers, or trailers, of one response, in bytes as HTTP/2 counts them.
 const MAX_HEADER_LIST: u32 = super::MAX_HEAD_BYTES;
-/// How often a connection with open streams is asked whether it lives. gRPC servers break off with a client that asks
-/// more often than every five minutes (grpc/grpc, `doc/keepalive.md`).
-const PING_EVERY: Duration = Duration::from_secs(330);
-/// How long it may take to say so.
+/// How long the answer to a PING may take.
 const PING_DEADLINE: Duration = Duration::from_secs(20);
 /// How long an idle connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// A connection may have ended since it was last used; then a call is begun again on another one.
 const ATTEMPTS: usize = 3;
+/// How long a call waits for a place on a connection. HTTP and unary calls have shorter deadlines of their own.
+const PLACE_DEADLINE: Duration = Duration::from_secs(30);
+/// How often one that waits looks whether an upstream's settings made room, or another connection is to be opened.
+const PLACE_CHECK: Duration = Duration::from_millis(100);
 
 /// Why a call could not be begun.
 #[derive(Debug, thiserror::Error)]
@@ -38,31 +40,16 @@ pub(super) enum OpenError {
     Connect(#[from] ConnectError),
     #[error("HTTP/2 with the upstream failed")]
     Http2(#[from] h2::Error),
+    #[error("no stream's place got free on a connection within {} s", PLACE_DEADLINE.as_secs())]
+    Full,
 }
 
-/// The connections.
-#[derive(Debug)]
+/// The connections. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(super) struct Http2 {
     upstream: Arc<Upstream>,
     tasks: Tasks,
-    pool: Arc<Mutex<Pool>>,
-    /// Held while connecting: calls that come meanwhile share what comes of it. When that last failed.
-    connecting: tokio::sync::Mutex<Option<Instant>>,
-}
-
-#[derive(Debug, Default)]
-struct Pool {
-    connections: Vec<Shared>,
-    next_id: u64,
-}
-
-/// One connection as calls see it.
-#[derive(Debug)]
-struct Shared {
-    id: u64,
-    requests: SendRequest<Bytes>,
-    streams: usize,
-    used: Instant,
+    pub(super) pool: Pool,
 }
 
 /// A call that was begun. Dropping it before its end resets the stream.
@@ -73,29 +60,26 @@ pub(super) struct Opened {
     pub(super) lease: Lease,
 }
 
-/// One stream's place on a connection.
-pub(super) struct Lease {
-    id: u64,
-    requests: SendRequest<Bytes>,
-    pool: Arc<Mutex<Pool>>,
-}
-
 impl Http2 {
     pub(super) fn new(upstream: Arc<Upstream>, tasks: Tasks) -> Self {
-        Self { upstream, tasks, pool: Arc::default(), connecting: tokio::sync::Mutex::default() }
+        Self { upstream, tasks, pool: Pool::default() }
     }
 
-    /// Sends a request's head. `end` where it has no body.
+    /// Sends the head of a tenant's request. `end` where it has no body.
     ///
-    /// It waits for a connection for the upstream's `connect_timeout` per address, and for no more than two attempts at
-    /// one. Cancellation safe.
+    /// It waits for its turn on a connection, [`PLACE_DEADLINE`] at most. Cancellation safe.
     ///
     /// # Errors
     /// No connection, or none that takes a request. Nothing was sent then.
-    pub(super) async fn open(&self, request: &http::Request<()>, end: bool) -> Result<Opened, OpenError> {
+    pub(super) async fn open(
+        &self,
+        tenant: &Arc<str>,
+        request: &http::Request<()>,
+        end: bool,
+    ) -> Result<Opened, OpenError> {
         let mut attempt = 1;
         loop {
-            let lease = self.lease().await?;
+            let lease = timeout(PLACE_DEADLINE, self.lease(tenant)).await.map_err(|_| OpenError::Full)??;
             let opened = match lease.requests.clone().ready().await {
                 Ok(mut requests) => requests.send_request(request.clone(), end),
                 Err(error) => Err(error),
@@ -104,130 +88,81 @@ impl Http2 {
                 Ok((response, body)) => return Ok(Opened { response, body, lease }),
                 Err(error) if attempt == ATTEMPTS => return Err(error.into()),
                 Err(_) => {
-                    lock(&self.pool).remove(lease.id);
+                    lease.retire_connection();
                     attempt += 1;
                 }
             }
         }
     }
 
-    async fn lease(&self) -> Result<Lease, ConnectError> {
-        if let Some(lease) = self.free() {
-            return Ok(lease);
+    async fn lease(&self, tenant: &Arc<str>) -> Result<Lease, ConnectError> {
+        let mut place = self.pool.wait(tenant);
+        loop {
+            self.pool.grant();
+            if self.pool.begin_connecting() {
+                // Not this call's own: others get places on it too.
+                self.tasks.spawn(self.clone().connect());
+            }
+            match timeout(PLACE_CHECK, &mut place).await {
+                Ok(Ok(Ok(lease))) => return Ok(lease),
+                Ok(Ok(Err(NoConnection::Timeout))) => return Err(ConnectError::Timeout),
+                Ok(Ok(Err(NoConnection::Refused)) | Err(_)) => {
+                    return Err(ConnectError::Refused(std::io::Error::other("no connection was opened")));
+                }
+                Err(_) => {}
+            }
         }
-        let waits = Instant::now();
-        let mut failed = self.connecting.lock().await;
-        if let Some(lease) = self.free() {
-            return Ok(lease);
-        }
-        if failed.is_some_and(|failed| failed >= waits) {
-            return Err(ConnectError::Refused(std::io::Error::other("the attempt under way failed")));
-        }
-        let connected = self.connect().await;
-        if connected.is_err() {
-            *failed = Some(Instant::now());
-        }
-        connected
     }
 
-    async fn connect(&self) -> Result<Lease, ConnectError> {
+    /// Opens connections for as long as somebody waits for one that may be opened.
+    async fn connect(self) {
+        loop {
+            match self.connection().await {
+                Ok((requests, connection)) => {
+                    let (id, ask) = self.pool.add(requests);
+                    let keepalive = self.upstream.config.keepalive;
+                    let kept = Kept { id, ask, pool: self.pool.downgrade(), keepalive };
+                    self.tasks.spawn(kept.drive(connection));
+                    self.pool.grant();
+                }
+                Err(error) => {
+                    let upstream = &self.upstream.config.name;
+                    tracing::debug!(upstream, error = &error as &dyn std::error::Error, "no connection");
+                    self.pool.failed(match error {
+                        ConnectError::Timeout => NoConnection::Timeout,
+                        _ => NoConnection::Refused,
+                    });
+                }
+            }
+            if !self.pool.begin_connecting() {
+                return;
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<(SendRequest<Bytes>, Connection<TcpStream, Bytes>), ConnectError> {
         let stream = self.upstream.connect().await?;
         let mut builder = Builder::new();
         builder
             .enable_push(false)
-            .initial_max_send_streams(STREAMS_PER_CONNECTION)
+            .initial_max_send_streams(self.pool.allowed())
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER);
         // Writes the preface and does not wait for the upstream's.
         let handshake = timeout(self.upstream.config.connect_timeout, builder.handshake(stream)).await;
-        let (requests, connection) = handshake
+        handshake
             .map_err(|_| ConnectError::Timeout)?
-            .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))?;
-        let lease = self.add(requests);
-        let kept = Kept {
-            id: lease.id,
-            pool: Arc::downgrade(&self.pool),
-            keepalive: self.upstream.config.keepalive,
-        };
-        self.tasks.spawn(kept.drive(connection));
-        Ok(lease)
-    }
-
-    /// A place on a connection that has one, or on the least used where there may be no more connections.
-    fn free(&self) -> Option<Lease> {
-        let mut pool = lock(&self.pool);
-        let full = pool.connections.len() >= MAX_CONNECTIONS;
-        let least = pool.connections.iter_mut().min_by_key(|shared| shared.streams)?;
-        let room = STREAMS_PER_CONNECTION.min(least.requests.current_max_send_streams());
-        (least.streams < room || full).then(|| least.lease(&self.pool))
-    }
-
-    /// No further calls on this connection: it did not answer in time. Those that are on it go on.
-    pub(super) fn retire(&self, connection: u64) {
-        lock(&self.pool).remove(connection);
-    }
-
-    fn add(&self, requests: SendRequest<Bytes>) -> Lease {
-        let mut pool = lock(&self.pool);
-        pool.next_id += 1;
-        let mut shared = Shared { id: pool.next_id, requests, streams: 0, used: Instant::now() };
-        let lease = shared.lease(&self.pool);
-        pool.connections.push(shared);
-        lease
-    }
-
-    /// Streams that the upstream allows on the first connection.
-    #[cfg(test)]
-    pub(super) fn max_streams(&self) -> Option<usize> {
-        lock(&self.pool).connections.first().map(|shared| shared.requests.current_max_send_streams())
-    }
-
-    /// Connections and the streams on them.
-    #[cfg(test)]
-    pub(super) fn load(&self) -> Vec<usize> {
-        lock(&self.pool).connections.iter().map(|shared| shared.streams).collect()
-    }
-}
-
-impl Shared {
-    fn lease(&mut self, pool: &Arc<Mutex<Pool>>) -> Lease {
-        self.streams += 1;
-        Lease { id: self.id, requests: self.requests.clone(), pool: Arc::clone(pool) }
-    }
-}
-
-impl Pool {
-    fn remove(&mut self, id: u64) {
-        self.connections.retain(|shared| shared.id != id);
-    }
-
-    fn find(&mut self, id: u64) -> Option<&mut Shared> {
-        self.connections.iter_mut().find(|shared| shared.id == id)
-    }
-}
-
-impl Lease {
-    /// The connection's number, from 1.
-    pub(super) fn connection(&self) -> u64 {
-        self.id
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(shared) = lock(&self.pool).find(self.id) {
-            shared.streams = shared.streams.saturating_sub(1);
-            shared.used = Instant::now();
-        }
+            .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
     }
 }
 
 /// A connection's own side: it reads and writes for all of its streams.
 struct Kept {
     id: u64,
-    pool: Weak<Mutex<Pool>>,
+    ask: Arc<Notify>,
+    pool: WeakPool,
     keepalive: Duration,
 }
 
@@ -237,13 +172,12 @@ impl Kept {
         let pings = connection.ping_pong();
         let idle = tokio::select! {
             biased;
+            // First, since a flood of frames can take each turn of the task for itself.
+            idle = self.watch(pings) => idle,
             // Each of its streams is told why.
             _ = &mut connection => false,
-            idle = self.watch(pings) => idle,
         };
-        if let Some(pool) = self.pool.upgrade() {
-            lock(&pool).remove(self.id);
-        }
+        self.pool.remove(self.id);
         if idle {
             // The last handle is gone: it takes leave and ends.
             drop(timeout(GOODBYE, connection).await);
@@ -252,35 +186,25 @@ impl Kept {
 
     /// Whether the connection is to end because nobody uses it, or because it is dead.
     async fn watch(&self, mut pings: Option<PingPong>) -> bool {
-        let mut asked = Instant::now();
+        let began = Instant::now();
         loop {
-            sleep(PING_EVERY.min(self.keepalive)).await;
-            if self.retire_idle() {
+            let asked = tokio::select! {
+                biased;
+                () = self.ask.notified() => true,
+                () = sleep(PING_EVERY.min(self.keepalive)) => false,
+            };
+            if !asked && self.pool.retire_idle(self.id, self.keepalive) {
                 return true;
             }
             if let Some(pings) = &mut pings
-                && asked.elapsed() >= PING_EVERY
+                && (asked || self.pool.is_due(self.id, began))
             {
-                asked = Instant::now();
+                self.pool.asking(self.id);
                 if !matches!(timeout(PING_DEADLINE, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
                     return false;
                 }
+                self.pool.lives(self.id);
             }
         }
     }
-
-    /// Takes the connection out of the pool where it was idle for `keepalive`.
-    fn retire_idle(&self) -> bool {
-        let Some(pool) = self.pool.upgrade() else { return true };
-        let mut pool = lock(&pool);
-        let idle = pool.find(self.id).is_some_and(|s| s.streams == 0 && s.used.elapsed() >= self.keepalive);
-        if idle {
-            pool.remove(self.id);
-        }
-        idle
-    }
-}
-
-fn lock(pool: &Mutex<Pool>) -> std::sync::MutexGuard<'_, Pool> {
-    pool.lock().unwrap_or_else(PoisonError::into_inner)
 }

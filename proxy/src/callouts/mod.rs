@@ -4,6 +4,22 @@
 //! is a task of its own ([`http`], [`grpc`]), with a place and bytes of a common [`budget`], a deadline, and an end as
 //! soon as nobody waits for it. [`target`] is one upstream with its connections: hyper-util's pool for HTTP/1.1,
 //! [`http2`] for the rest. [`fields`] and [`frames`] judge what comes from either side.
+//!
+//! # Bounds
+//!
+//! The host bounds what one plugin does for one tenant (`calls_in_flight`, `calls_per_request`, `call_body_kib`), this
+//! module what all do together. Whoever meets a bound at the begin of a call is refused as busy; nothing waits there.
+//!
+//! - Calls under way: 2048, 512 of one tenant; to one upstream 512, `calls_per_tenant` of one tenant (128). Bytes of
+//!   bodies and messages: 128 MiB, 32 MiB of one tenant ([`budget`]). In each, a tenant has at most as much as it
+//!   leaves to the others ([`ledger`]).
+//! - Connections: over HTTP/1.1 one for each call under way, and 32 idle ones to each upstream; over HTTP/2 8 to each
+//!   upstream with 100 streams each, fewer where the upstream says so. Calls wait there for a stream's place, 30 s at
+//!   most, tenants in turn ([`pool`]).
+//! - Time: an HTTP or a unary gRPC call 30 s with all its waiting, a gRPC stream an hour, and 5 minutes without a
+//!   message ([`life`]). A call also ends when its instance does: with its plugin's swap, its eviction or its trap.
+//! - A request's head 32 KiB and 256 fields; a response's head, and its trailers, 64 KiB, over HTTP/1.1 128 fields. What
+//!   waits to be sent on a gRPC stream: 256 messages, 1 MiB ([`queue`]).
 
 mod body;
 mod budget;
@@ -12,7 +28,10 @@ mod frames;
 mod grpc;
 mod http;
 mod http2;
+mod ledger;
+mod life;
 mod metrics;
+mod pool;
 mod queue;
 mod sink;
 mod status;
@@ -98,7 +117,7 @@ impl Callouts {
     /// Begins an HTTP call and returns at once; `sink` gets the answer later, on another stack.
     ///
     /// # Errors
-    /// No such upstream, headers that cannot be sent, or no room.
+    /// No such upstream, headers that cannot be sent, or no room for another of the tenant's calls.
     pub(crate) fn http_call<S: HttpSink>(
         &self,
         source: &CallSource,
@@ -110,9 +129,10 @@ impl Callouts {
         let call = http::Prepared::read(call).map_err(|_| refused(CallRefused::UnknownUpstream))?;
         let busy = |_| refused(CallRefused::Busy);
         let begun = http::Begun {
-            place: self.inner.budget.place(&target.places).map_err(busy)?,
-            request: self.inner.budget.hold(call.len()).map_err(busy)?,
-            response: self.inner.budget.hold(0).map_err(busy)?,
+            place: self.inner.budget.place(&source.tenant, &target.places).map_err(busy)?,
+            request: self.inner.budget.hold(&source.tenant, call.len()).map_err(busy)?,
+            response: self.inner.budget.hold(&source.tenant, 0).map_err(busy)?,
+            tenant: Arc::clone(&source.tenant),
             counted: self.counted(source, &target),
             target: Arc::clone(&target),
             call,
@@ -125,7 +145,7 @@ impl Callouts {
     /// Begins a gRPC call and returns at once; `sink` is told of what happens later, on another stack.
     ///
     /// # Errors
-    /// No such upstream or one without HTTP/2, metadata that cannot be sent, or no room.
+    /// No such upstream or one without HTTP/2, metadata that cannot be sent, or no room for another of the tenant's calls.
     pub(crate) fn grpc_call<S: GrpcSink>(
         &self,
         source: &CallSource,
@@ -145,11 +165,12 @@ impl Callouts {
         }
         let call = grpc::Prepared::read(call).map_err(|_| refused(CallRefused::UnknownUpstream))?;
         let busy = |_| refused(CallRefused::Busy);
-        let queue = Arc::new(Queue::new(Arc::clone(&self.inner.budget)));
+        let queue = Arc::new(Queue::new(Arc::clone(&self.inner.budget), Arc::clone(&source.tenant)));
         let begun = grpc::Begun {
-            place: self.inner.budget.place(&target.places).map_err(busy)?,
-            request: self.inner.budget.hold(call.len()).map_err(busy)?,
-            response: self.inner.budget.hold(0).map_err(busy)?,
+            place: self.inner.budget.place(&source.tenant, &target.places).map_err(busy)?,
+            request: self.inner.budget.hold(&source.tenant, call.len()).map_err(busy)?,
+            response: self.inner.budget.hold(&source.tenant, 0).map_err(busy)?,
+            tenant: Arc::clone(&source.tenant),
             counted: self.counted(source, &target),
             target: Arc::clone(&target),
             queue: Arc::clone(&queue),

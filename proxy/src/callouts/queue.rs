@@ -23,6 +23,7 @@ pub(super) struct Queue {
     changed: Notify,
     cancelled: CancellationToken,
     budget: Arc<Budget>,
+    tenant: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +43,21 @@ pub(super) enum Next {
 }
 
 impl Queue {
-    pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), cancelled: CancellationToken::new(), budget }
+    /// For a call of this tenant, whose budget the messages take from.
+    pub(super) fn new(budget: Arc<Budget>, tenant: Arc<str>) -> Self {
+        let (changed, cancelled) = (Notify::new(), CancellationToken::new());
+        Self { state: Mutex::default(), changed, cancelled, budget, tenant }
+    }
+
+    /// Closes it once that is dropped: with the call's task, however that ends.
+    pub(super) fn closed_at_end(self: &Arc<Self>) -> Closed {
+        Closed(Arc::clone(self))
+    }
+
+    /// The call is over: nothing is kept that cannot be sent any more, whatever its guest goes on to write.
+    fn close(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = State { ended: true, ..State::default() };
     }
 
     /// What is to be sent next, once there is something. For one task; cancellation safe.
@@ -74,7 +88,7 @@ impl Queue {
     /// # Errors
     /// There is no room, or nothing may follow.
     pub(super) fn push(&self, message: Bytes, end: bool) -> Result<(), CallRefused> {
-        let held = self.budget.hold(message.len()).map_err(|_| CallRefused::Busy)?;
+        let held = self.budget.hold(&self.tenant, message.len()).map_err(|_| CallRefused::Busy)?;
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let full = state.messages.len() >= MAX_MESSAGES || message.len() > MAX_BYTES - state.bytes;
@@ -92,6 +106,15 @@ impl Queue {
     fn end(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         self.changed.notify_one();
+    }
+}
+
+/// See [`Queue::closed_at_end`].
+pub(super) struct Closed(Arc<Queue>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -127,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn messages_wait_in_order_up_to_the_bounds() {
         let budget = Arc::new(Budget::default());
-        let queue = Arc::new(Queue::new(Arc::clone(&budget)));
+        let queue = Arc::new(Queue::new(Arc::clone(&budget), "tenant".into()));
         let handle = CallHandle(Arc::clone(&queue));
         for n in 0..MAX_MESSAGES {
             handle.send(n.to_string().into(), false).unwrap();
@@ -151,5 +174,17 @@ mod tests {
         assert_eq!(budget.held(), 0);
         drop(handle);
         queue.cancelled().await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_over_holds_nothing() {
+        let budget = Arc::new(Budget::default());
+        let queue = Arc::new(Queue::new(Arc::clone(&budget), "tenant".into()));
+        let handle = CallHandle(Arc::clone(&queue));
+        handle.send("kept".into(), false).unwrap();
+        drop(queue.closed_at_end());
+        assert_eq!(budget.held(), 0);
+        assert_eq!(handle.send("late".into(), false), Err(CallRefused::Busy));
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -3,6 +3,7 @@
 use super::fields::to_pairs;
 use super::frames::FrameError;
 use super::http2::OpenError;
+use super::life::{MAX_IDLE, MAX_LIFE};
 use super::metrics::Outcome;
 use crate::upstream::ConnectError;
 use coditect_proxy_wasm::Pairs;
@@ -73,6 +74,7 @@ impl End {
                 Self::new(UNAVAILABLE, "the upstream could not be reached", Outcome::Unreachable)
             }
             OpenError::Http2(error) => Self::of_http2(error),
+            OpenError::Full => Self::new(UNAVAILABLE, error.to_string(), Outcome::Timeout),
         }
     }
 
@@ -109,6 +111,18 @@ impl End {
 
     pub(super) fn timed_out() -> Self {
         Self::new(DEADLINE_EXCEEDED, "the upstream did not answer in time", Outcome::Timeout)
+    }
+
+    /// A stream lived for as long as one may.
+    pub(super) fn of_age() -> Self {
+        let message = format!("a stream ends after {} s: begin it anew", MAX_LIFE.as_secs());
+        Self::new(DEADLINE_EXCEEDED, message, Outcome::Timeout)
+    }
+
+    /// A stream carried no message for as long as one may.
+    pub(super) fn idle() -> Self {
+        let message = format!("a stream ends after {} s without a message", MAX_IDLE.as_secs());
+        Self::new(DEADLINE_EXCEEDED, message, Outcome::Timeout)
     }
 
     pub(super) fn not_grpc() -> Self {

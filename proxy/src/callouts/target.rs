@@ -3,6 +3,7 @@
 use super::body::CallBody;
 use super::budget::MAX_CALLS_PER_UPSTREAM;
 use super::http2::Http2;
+use super::ledger::Ledger;
 use super::tasks::Tasks;
 use crate::upstream::{ConnectError, Upstream};
 use futures::FutureExt;
@@ -14,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tower_service::Service;
 
 /// Idle HTTP/1.1 connections kept to one upstream.
@@ -30,7 +30,7 @@ pub(crate) struct Target {
     pub(super) authority: Option<Authority>,
     pub(super) http1: Client<Connector, CallBody>,
     pub(super) http2: Http2,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Ledger>,
 }
 
 impl Target {
@@ -48,7 +48,7 @@ impl Target {
             authority: Authority::try_from(upstream.authority()).ok(),
             http1,
             http2: Http2::new(Arc::clone(&upstream), tasks.clone()),
-            places: Arc::new(Semaphore::new(MAX_CALLS_PER_UPSTREAM)),
+            places: Ledger::new(MAX_CALLS_PER_UPSTREAM, upstream.config.calls_per_tenant),
             upstream,
         }
     }

@@ -169,7 +169,7 @@ async fn a_guest_that_gives_up_hears_nothing_more_and_the_stream_is_reset() {
         assert_eq!(soon("the reset", resets.recv()).await, Some(Some(Reason::CANCEL)), "{way}");
         assert_eq!(stream.rest().await, [], "{way}");
     }
-    until("the streams' end", || world.target().http2.load() == [0]).await;
+    until("the streams' end", || world.target().http2.pool.load() == [0]).await;
     assert_eq!((world.ended("cancelled"), world.budget().held()), (3, 0));
 }
 

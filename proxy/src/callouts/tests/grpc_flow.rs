@@ -118,6 +118,6 @@ async fn a_flood_of_small_messages_leaves_others_their_turn() {
         tokio::task::yield_now().await;
     }
     stream.handle().cancel();
-    until("the stream's end", || world.target().http2.load() == [0]).await;
+    until("the stream's end", || world.target().http2.pool.load() == [0]).await;
     assert_eq!(world.ended("cancelled"), 1);
 }

@@ -1,7 +1,7 @@
 //! HTTP calls over HTTP/2, and the connections that they share.
 
 use super::super::Budget;
-use super::{SHORT, World, get, listen, pairs, post, soon, until, value};
+use super::{SHORT, World, get, listen, pairs, pass, post, soon, until, value};
 use bytes::Bytes;
 use coditect_config::UpstreamProtocol;
 use coditect_proxy_wasm::{CallFailure, HttpCall};
@@ -164,7 +164,7 @@ async fn an_answer_before_the_body_s_end_is_one() {
     // More than the window: the rest of it is never taken.
     let answer = world.answer(post("/", vec![0; 500_000], &[])).await.unwrap();
     assert_eq!(answer.body, "text");
-    until("the stream's end", || world.target().http2.load() == [0]).await;
+    until("the stream's end", || world.target().http2.pool.load() == [0]).await;
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn what_the_upstream_breaks_off_is_a_failure() {
     });
     let world = World::new(address, UpstreamProtocol::H2c);
     assert_eq!(world.answer(get("/")).await, Err(CallFailure::Reset), "an upstream without HTTP/2");
-    until("the connection's end", || world.target().http2.load().is_empty()).await;
+    until("the connection's end", || world.target().http2.pool.load().is_empty()).await;
 }
 
 #[tokio::test]
@@ -241,21 +241,61 @@ async fn a_connection_that_ends_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_is_heard_is_left() {
-    let upstream = Upstream::start(|mut received| async move {
-        match received.number {
-            0 => assert_eq!(received.reset().await, Reason::CANCEL),
-            _ => text(received).await,
+async fn a_deadline_resets_its_own_stream_and_nothing_else() {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let upstream = Upstream::start(move |mut received| {
+        let mut released = released.clone();
+        async move {
+            match received.head.uri.path() {
+                "/slow" => assert_eq!(received.reset().await, Reason::CANCEL),
+                "/held" => {
+                    released.wait_for(|released| *released).await.unwrap();
+                    text(received).await;
+                }
+                _ => text(received).await,
+            }
         }
     })
     .await;
     let world = World::new(upstream.address, UpstreamProtocol::H2c);
+    let other = world.http_of("other", get("/held")).unwrap();
+    until("the other's stream", || world.target().http2.pool.load() == [1]).await;
+    // Nothing was ever heard on the connection; it is asked, and lives.
+    for _ in 0..20 {
+        let call = HttpCall { timeout: Duration::from_millis(1), ..get("/slow") };
+        assert_eq!(world.answer(call).await, Err(CallFailure::Timeout));
+    }
+    assert_eq!(world.answer(HttpCall { timeout: SHORT, ..get("/slow") }).await, Err(CallFailure::Timeout));
+    assert_eq!(world.answer(get("/")).await.unwrap().body, "text");
+    release.send_replace(true);
+    assert_eq!(other.answer().await.unwrap().body, "text");
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_no_ping_is_left() {
+    let (listener, address) = listen().await;
+    let upstream = Upstream::start(text).await;
+    let behind = upstream.address;
+    // The first connection takes all and says nothing; later ones reach the upstream.
+    tokio::spawn(async move {
+        let (silent, _) = listener.accept().await.unwrap();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = tokio::net::TcpStream::connect(behind).await.unwrap();
+            tokio::spawn(async move { drop(tokio::io::copy_bidirectional(&mut client, &mut server).await) });
+        }
+        drop(silent);
+    });
+    let world = World::new(address, UpstreamProtocol::H2c);
     let call = HttpCall { timeout: SHORT, ..get("/") };
     assert_eq!(world.answer(call).await, Err(CallFailure::Timeout));
-    assert!(world.target().http2.load().is_empty());
+    // While it is asked others go elsewhere.
     assert_eq!(world.answer(get("/")).await.unwrap().body, "text");
-    assert_eq!(upstream.connections.load(Ordering::SeqCst), 2);
-    until("the first one's end", || upstream.open.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(world.target().http2.pool.load().len(), 2);
+    pass(Duration::from_secs(21)).await;
+    until("its end", || world.target().http2.pool.load().len() == 1).await;
+    assert_eq!(world.answer(get("/")).await.unwrap().body, "text");
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -293,14 +333,20 @@ async fn full_connections_are_joined_by_others() {
     let world = World::new(upstream.address, UpstreamProtocol::H2c);
     let mut calls = vec![world.http(get("/")).unwrap()];
     // Its settings have come by then.
-    let limited = || world.target().http2.load() == [1] && upstream.connections.load(Ordering::SeqCst) == 1;
+    let limited =
+        || world.target().http2.pool.load() == [1] && upstream.connections.load(Ordering::SeqCst) == 1;
     until("the first connection", limited).await;
-    until("the upstream's settings", || world.target().http2.max_streams() == Some(2)).await;
+    until("the upstream's settings", || world.target().http2.pool.max_streams() == Some(2)).await;
     for _ in 0..29 {
         calls.push(world.http(get("/")).unwrap());
     }
-    until("all calls' streams", || world.target().http2.load().iter().sum::<usize>() == 30).await;
-    assert_eq!(world.target().http2.load().len(), 8, "no more than eight");
+    for _ in 0..20 {
+        calls.push(world.http_of("other", get("/")).unwrap());
+    }
+    // Sixteen places; two tenants that take turns get five each, and what is left is for others.
+    let used = || world.target().http2.pool.load().iter().sum::<usize>() >= 10;
+    until("the calls' streams", used).await;
+    assert!(world.target().http2.pool.load().len() <= 8, "no more than eight");
     release.send_replace(true);
     for call in calls {
         assert_eq!(call.answer().await.unwrap().body, "text");

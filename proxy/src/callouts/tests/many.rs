@@ -138,7 +138,7 @@ async fn calls_over_http2_leave_nothing() {
         });
     }
     while running.next().await.is_some() {}
-    until("the calls' end", || world.target().http2.load().iter().sum::<usize>() == 0).await;
+    until("the calls' end", || world.target().http2.pool.load().iter().sum::<usize>() == 0).await;
     until("the tasks' end", || world.tasks() <= 8).await;
     assert_eq!(world.budget().held(), 0);
     world.callouts.offer(&[]).take();

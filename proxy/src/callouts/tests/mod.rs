@@ -6,7 +6,9 @@ mod grpc_ends;
 mod grpc_flow;
 mod http1;
 mod http2;
+mod life;
 mod many;
+mod tenants;
 
 use super::sink::{GrpcSink, HttpSink};
 use super::{Budget, Callouts, Inner, Target, Tasks};
@@ -64,10 +66,14 @@ impl World {
     }
 
     pub(super) fn http(&self, call: HttpCall) -> Result<Waiting, CallRefused> {
+        self.http_of("public", call)
+    }
+
+    pub(super) fn http_of(&self, tenant: &str, call: HttpCall) -> Result<Waiting, CallRefused> {
         let (answer, waiting) = oneshot::channel();
         let wanted = Arc::new(AtomicBool::new(true));
         let sink = Answer { answer, wanted: Arc::clone(&wanted) };
-        self.callouts.http_call(&source(), call, sink)?;
+        self.callouts.http_call(&of(tenant), call, sink)?;
         Ok(Waiting { answer: waiting, wanted })
     }
 
@@ -77,10 +83,14 @@ impl World {
     }
 
     pub(super) fn grpc(&self, call: &GrpcCall) -> Result<Stream, CallRefused> {
+        self.grpc_of("public", call)
+    }
+
+    pub(super) fn grpc_of(&self, tenant: &str, call: &GrpcCall) -> Result<Stream, CallRefused> {
         let (events, told) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicBool::new(true));
         let sink = Recorder { events, wanted: Arc::clone(&wanted), gate: None };
-        let handle = self.callouts.grpc_call(&source(), call, sink)?;
+        let handle = self.callouts.grpc_call(&of(tenant), call, sink)?;
         Ok(Stream { handle: Some(handle), told, wanted })
     }
 
@@ -121,11 +131,17 @@ pub(super) fn upstream(
         connect_timeout: SOON,
         response_timeout: SOON,
         keepalive,
+        calls_per_tenant: 256,
     }
 }
 
 fn source() -> CallSource {
-    CallSource { plugin: "policy".into(), tenant: "public".into(), request_id: None }
+    of("public")
+}
+
+/// A call for this tenant.
+pub(super) fn of(tenant: &str) -> CallSource {
+    CallSource { plugin: "policy".into(), tenant: tenant.into(), request_id: None }
 }
 
 pub(super) async fn listen() -> (TcpListener, SocketAddr) {
@@ -137,6 +153,13 @@ pub(super) async fn listen() -> (TcpListener, SocketAddr) {
 /// Waits for what must happen.
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(SOON, future).await.unwrap_or_else(|_| panic!("did not happen in {SOON:?}: {what}"))
+}
+
+/// Time passes at once; sockets are as slow as ever. On a runtime with one thread.
+pub(super) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// Waits until `condition` holds.
