@@ -1,17 +1,27 @@
 //! Series of calls out. Their labels come from the configuration, from plugins' names and from a fixed list.
+//!
+//! Tenants name their plugins as they like, and upload as many as they like one after the other, so how many names
+//! become series is bounded: in all, for each tenant, and in time.
 
 use crate::metrics::Open;
+use coditect_proxy_wasm::CallSource;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Seconds; up to the longest a call may take.
 const BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
-/// Pairs of plugin and upstream that have series of their own. Plugins come and go with tenants' uploads.
+/// Pairs of plugin and upstream that have series of their own.
 const MAX_PAIRS: usize = 512;
+/// Those that calls for one tenant were the first of.
+const MAX_PAIRS_PER_TENANT: usize = 32;
+/// A pair whose last call was begun so long ago makes room where room is lacking.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// The most bytes of a plugin's name that are kept in its label.
+const MAX_NAME_BYTES: usize = 64;
 /// The plugin and the upstream of all further pairs.
 const OTHER: &str = "other";
 
@@ -37,7 +47,15 @@ const OUTCOMES: [&str; 8] =
     ["ok", "status", "timeout", "unreachable", "too_large", "reset", "cancelled", "refused"];
 
 /// The series of a plugin and an upstream.
-type BySource = HashMap<(Arc<str>, Arc<str>), Arc<Series>>;
+type ByPair = HashMap<(Arc<str>, Arc<str>), Known>;
+
+/// A pair that has series.
+struct Known {
+    series: Arc<Series>,
+    /// Whose call was its first.
+    tenant: Arc<str>,
+    used: Instant,
+}
 
 /// The metrics of calls out.
 #[derive(Clone)]
@@ -45,7 +63,7 @@ pub(crate) struct CalloutMetrics {
     ended: IntCounterVec,
     in_flight: IntGaugeVec,
     seconds: HistogramVec,
-    known: Arc<Mutex<BySource>>,
+    known: Arc<Mutex<ByPair>>,
 }
 
 /// The series of one plugin's calls to one upstream.
@@ -90,30 +108,64 @@ impl CalloutMetrics {
         Ok(Self { ended, in_flight, seconds, known: Arc::default() })
     }
 
-    /// The series of `plugin`'s calls to `upstream`, which is one of the configuration.
-    pub(super) fn series(&self, plugin: &str, upstream: &str) -> Arc<Series> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The series of a plugin's calls to `upstream`, which is one of the configuration: those of the pair, or where there
+    /// are too many pairs, those that further ones share.
+    pub(super) fn series(&self, source: &CallSource, upstream: &str) -> Arc<Series> {
+        let now = Instant::now();
+        let plugin = &source.plugin[..source.plugin.floor_char_boundary(MAX_NAME_BYTES)];
         let mut key = (Arc::from(plugin), Arc::from(upstream));
-        if known.len() >= MAX_PAIRS && !known.contains_key(&key) {
-            key = (Arc::from(OTHER), Arc::from(OTHER));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains_key(&key) && !has_room(&known, &source.tenant) {
+            self.forget(&mut known, now);
+            if !has_room(&known, &source.tenant) {
+                key = (Arc::from(OTHER), Arc::from(OTHER));
+            }
         }
         let labels = key.clone();
-        let series = known.entry(key).or_insert_with(|| {
-            let labels = [&*labels.0, &*labels.1];
-            let [plugin, upstream] = labels;
-            Arc::new(Series {
-                ended: OUTCOMES.map(|outcome| self.ended.with_label_values(&[plugin, upstream, outcome])),
-                in_flight: self.in_flight.with_label_values(&labels),
-                seconds: self.seconds.with_label_values(&labels),
-            })
+        let entry = known.entry(key).or_insert_with(|| Known {
+            series: self.new_series(&labels.0, &labels.1),
+            tenant: Arc::clone(&source.tenant),
+            used: now,
         });
-        Arc::clone(series)
+        entry.used = now;
+        Arc::clone(&entry.series)
+    }
+
+    fn new_series(&self, plugin: &str, upstream: &str) -> Arc<Series> {
+        Arc::new(Series {
+            ended: OUTCOMES.map(|outcome| self.ended.with_label_values(&[plugin, upstream, outcome])),
+            in_flight: self.in_flight.with_label_values(&[plugin, upstream]),
+            seconds: self.seconds.with_label_values(&[plugin, upstream]),
+        })
+    }
+
+    /// Takes out the pairs without a call under way whose last one was begun [`FORGET_AFTER`] ago.
+    fn forget(&self, known: &mut ByPair, now: Instant) {
+        known.retain(|(plugin, upstream), entry| {
+            let idle = now.saturating_duration_since(entry.used) >= FORGET_AFTER;
+            let kept = !idle || Arc::strong_count(&entry.series) > 1;
+            if !kept {
+                for outcome in OUTCOMES {
+                    drop(self.ended.remove_label_values(&[plugin, upstream, outcome]));
+                }
+                drop(self.in_flight.remove_label_values(&[plugin, upstream]));
+                drop(self.seconds.remove_label_values(&[plugin, upstream]));
+            }
+            kept
+        });
     }
 
     /// Counts a call that was never begun. The upstream may be any text of a guest's, so it is no label.
-    pub(super) fn refused(&self, plugin: &str, upstream: Option<&str>) {
-        self.series(plugin, upstream.unwrap_or("unknown")).count(Outcome::Refused);
+    pub(super) fn refused(&self, source: &CallSource, upstream: Option<&str>) {
+        self.series(source, upstream.unwrap_or("unknown")).count(Outcome::Refused);
     }
+}
+
+/// Whether one more pair can have series, its first call one for this tenant.
+fn has_room(known: &ByPair, tenant: &Arc<str>) -> bool {
+    let others = |plugin: &str| plugin == OTHER;
+    let own = known.iter().filter(|((plugin, _), known)| !others(plugin) && known.tenant == *tenant).count();
+    known.len() < MAX_PAIRS && own < MAX_PAIRS_PER_TENANT
 }
 
 impl Series {
@@ -150,17 +202,63 @@ impl Drop for Counted {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use prometheus::core::Collector;
+
+    fn source(tenant: usize, plugin: impl ToString) -> CallSource {
+        let tenant = tenant.to_string().into();
+        CallSource { plugin: plugin.to_string().into(), tenant, request_id: None }
+    }
+
+    fn ended(metrics: &CalloutMetrics, plugin: &str, upstream: &str, outcome: &str) -> u64 {
+        metrics.ended.with_label_values(&[plugin, upstream, outcome]).get()
+    }
 
     #[test]
     fn further_pairs_share_their_series() {
         let metrics = CalloutMetrics::new(&Registry::new()).unwrap();
         for plugin in 0..MAX_PAIRS + 10 {
-            Counted::new(metrics.series(&plugin.to_string(), "keys")).end(Outcome::Ok, true);
+            Counted::new(metrics.series(&source(plugin, plugin), "keys")).end(Outcome::Ok, true);
         }
-        drop(Counted::new(metrics.series("0", "keys")));
-        assert_eq!(metrics.ended.with_label_values(&["other", "other", "ok"]).get(), 10);
-        assert_eq!(metrics.ended.with_label_values(&["0", "keys", "cancelled"]).get(), 1);
+        drop(Counted::new(metrics.series(&source(0, 0), "keys")));
+        assert_eq!(ended(&metrics, "other", "other", "ok"), 10);
+        assert_eq!(ended(&metrics, "0", "keys", "cancelled"), 1);
         assert_eq!(metrics.in_flight.with_label_values(&["0", "keys"]).get(), 0);
         assert_eq!(metrics.known.lock().unwrap().len(), MAX_PAIRS + 1);
+    }
+
+    #[test]
+    fn one_tenant_s_plugins_leave_room_for_the_names_of_others() {
+        let metrics = CalloutMetrics::new(&Registry::new()).unwrap();
+        for plugin in 0..MAX_PAIRS * 2 {
+            metrics.refused(&source(1, plugin), None);
+        }
+        assert_eq!(
+            ended(&metrics, "other", "other", "refused") as usize,
+            MAX_PAIRS * 2 - MAX_PAIRS_PER_TENANT
+        );
+        metrics.refused(&source(2, "policy"), Some("keys"));
+        assert_eq!(ended(&metrics, "policy", "keys", "refused"), 1);
+        // A pair that is there is there for all.
+        metrics.refused(&source(1, "policy"), Some("keys"));
+        assert_eq!(ended(&metrics, "policy", "keys", "refused"), 2);
+        metrics.refused(&source(3, "é".repeat(MAX_NAME_BYTES)), Some("keys"));
+        assert_eq!(ended(&metrics, &"é".repeat(MAX_NAME_BYTES / 2), "keys", "refused"), 1);
+    }
+
+    #[test]
+    fn pairs_without_calls_make_room_in_time() {
+        let metrics = CalloutMetrics::new(&Registry::new()).unwrap();
+        let open = Counted::new(metrics.series(&source(1, "open"), "keys"));
+        metrics.refused(&source(1, "over"), Some("keys"));
+        let mut known = metrics.known.lock().unwrap();
+        metrics.forget(&mut known, Instant::now());
+        assert_eq!(known.len(), 2, "not yet");
+        metrics.forget(&mut known, Instant::now() + FORGET_AFTER);
+        assert_eq!(known.keys().map(|(plugin, _)| &**plugin).collect::<Vec<_>>(), ["open"]);
+        drop(known);
+        drop(open);
+        let families = metrics.ended.collect();
+        let values = families.iter().flat_map(|f| f.get_metric()).flat_map(|m| m.get_label());
+        assert!(values.into_iter().all(|label| label.value() != "over"), "its series are gone");
     }
 }

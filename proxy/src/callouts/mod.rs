@@ -190,18 +190,18 @@ impl Callouts {
     fn target(&self, source: &CallSource, name: &str) -> Result<Arc<Target>, CallRefused> {
         let found = self.inner.targets.load().get(name).cloned();
         found.ok_or_else(|| {
-            self.inner.metrics.calls_out.refused(&source.plugin, None);
+            self.inner.metrics.calls_out.refused(source, None);
             CallRefused::UnknownUpstream
         })
     }
 
     fn refused(&self, source: &CallSource, target: &Target, refused: CallRefused) -> CallRefused {
-        self.inner.metrics.calls_out.refused(&source.plugin, Some(&target.upstream.config.name));
+        self.inner.metrics.calls_out.refused(source, Some(&target.upstream.config.name));
         refused
     }
 
     fn counted(&self, source: &CallSource, target: &Target) -> Counted {
-        Counted::new(self.inner.metrics.calls_out.series(&source.plugin, &target.upstream.config.name))
+        Counted::new(self.inner.metrics.calls_out.series(source, &target.upstream.config.name))
     }
 }
 
