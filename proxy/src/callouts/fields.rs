@@ -10,6 +10,9 @@ use http::{Method, StatusCode};
 
 /// Headers, or trailers, of one call's request.
 const MAX_FIELDS: usize = 256;
+/// Their bytes, with the path and the authority. Some upstreams break the connection off over a head that is too large for
+/// them, and with it the calls of others.
+const MAX_BYTES: usize = 32 * 1024;
 /// Not a guest's to write, besides the edge's identity headers.
 const NOT_WRITABLE: [&str; 13] = [
     "host",
@@ -66,8 +69,12 @@ impl Head {
         };
         let method = Method::from_bytes(find(b":method")?).map_err(|_| Malformed)?;
         let path = find(b":path")?;
+        let authority = find(b":authority")?;
+        if path.len() + authority.len() > MAX_BYTES {
+            return Err(Malformed);
+        }
         let path = PathAndQuery::try_from(path).ok().filter(|_| path.starts_with(b"/")).ok_or(Malformed)?;
-        let authority = match find(b":authority")? {
+        let authority = match authority {
             b"" => None,
             given => Some(Authority::try_from(given).map_err(|_| Malformed)?),
         };
@@ -81,15 +88,17 @@ impl Head {
 /// Headers or trailers out of pairs, without those that are not a guest's.
 ///
 /// # Errors
-/// A name or a value that HTTP cannot carry, a pseudo-header, or more than [`MAX_FIELDS`].
+/// A name or a value that HTTP cannot carry, a pseudo-header, or more than [`MAX_FIELDS`] or [`MAX_BYTES`].
 pub(super) fn fields<'a>(
     pairs: impl IntoIterator<Item = &'a (Vec<u8>, Vec<u8>)>,
 ) -> Result<HeaderMap, Malformed> {
     let mut fields = HeaderMap::new();
+    let mut bytes = 0;
     for (name, value) in pairs {
+        bytes += name.len() + value.len();
         let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
         let value = HeaderValue::from_bytes(value).map_err(|_| Malformed)?;
-        if fields.len() == MAX_FIELDS {
+        if fields.len() == MAX_FIELDS || bytes > MAX_BYTES {
             return Err(Malformed);
         }
         if is_writable(&name) {
@@ -112,9 +121,9 @@ pub(super) fn metadata(pairs: &Pairs) -> Result<HeaderMap, Malformed> {
 }
 
 fn is_writable(name: &HeaderName) -> bool {
-    let name = name.as_str();
     // Some upstreams read a dash and an underscore alike.
-    !NOT_WRITABLE.contains(&name) && !name.replace('_', "-").starts_with(IDENTITY)
+    let name = name.as_str().replace('_', "-");
+    !NOT_WRITABLE.contains(&name.as_str()) && !name.starts_with(IDENTITY)
 }
 
 /// The pairs of a head or of trailers, `:status` first where there is one.
@@ -155,6 +164,8 @@ mod tests {
             ("Transfer-Encoding", "chunked"),
             ("connection", "x-a"),
             ("te", "trailers"),
+            ("Content_Length", "7"),
+            ("transfer_encoding", "chunked"),
             ("x-coditect-user", "root"),
             ("X_Coditect_Tenant", "any"),
             ("authorization", "Bearer x"),
@@ -188,6 +199,9 @@ mod tests {
         }
         assert!(Head::read(&pairs(&[(":method", "GET"), (":path", "/")])).is_err(), "no authority");
         assert_eq!(fields(&pairs(&[(":path", "/")])).unwrap_err(), Malformed, "a pseudo-header in trailers");
+        let large = "v".repeat(MAX_BYTES);
+        assert_eq!(head(&[("x-a", &large)]).unwrap_err(), Malformed);
+        assert_eq!(head(&[(":path", &format!("/{large}"))]).unwrap_err(), Malformed);
         let many: Pairs = (0..=MAX_FIELDS).map(|n| (format!("x-{n}").into(), b"v".to_vec())).collect();
         assert_eq!(fields(&many).unwrap_err(), Malformed);
         assert_eq!(fields(&many[1..]).unwrap().len(), MAX_FIELDS);

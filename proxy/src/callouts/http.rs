@@ -12,7 +12,7 @@ use bytes::Bytes;
 use coditect_config::UpstreamProtocol;
 use coditect_proxy_wasm::{CallFailure, HttpCall, HttpCallResponse};
 use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRAILER, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body::Body;
@@ -148,6 +148,11 @@ fn http1_request(target: &Target, head: Head, body: CallBody) -> Result<Request<
     } else if body.len() == 0 && [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
         // RFC 9110, 8.6: these say so when they have no body.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    if !body.is_end_stream() && ![Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
+        // RFC 9110, 9.3.1: some upstreams do not read such a body, and would take it for the next request on the
+        // connection, which may be another tenant's.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let mut request = Request::new(body);
     *request.method_mut() = head.method;

@@ -4,6 +4,7 @@
 mod grpc;
 mod grpc_ends;
 mod grpc_flow;
+mod hostile;
 mod http1;
 mod http2;
 mod life;
