@@ -230,6 +230,52 @@ async fn a_reload_changes_what_is_called() {
     assert_eq!(app.last().header("x-key"), Some("second"));
 }
 
+#[tokio::test]
+async fn a_stream_outlives_its_request_and_ends_with_its_plugin_s_instances() {
+    let (app, guests) = (app().await, Guests::new());
+    let (told, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let keys = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_request, mut respond))) = connection.accept().await {
+            let told = told.clone();
+            tokio::spawn(async move {
+                told.send(None).unwrap();
+                let reset =
+                    std::future::poll_fn(|context| SendResponse::poll_reset(&mut respond, context)).await;
+                told.send(reset.ok()).unwrap();
+            });
+        }
+    });
+    let mut guest = Guest::new();
+    let (upstream, service, method) = (guest.string("keys"), guest.string("test.Keys"), guest.string("Talk"));
+    let begin = format!(
+        "(drop (call $proxy_grpc_stream {upstream} {service} {method} (i32.const 0) (i32.const 0) {TOKEN})) (i32.const 0)"
+    );
+    let guest = guest.on("proxy_on_request_headers", &begin);
+    let file = guests.file("guest", guest);
+    let config = |plugins: &str| {
+        Config::empty()
+            .upstream("app", app.address)
+            .upstream_with("keys", &format!("address = 'http://{keys}'\nprotocol = 'h2c'"))
+            .plugin_file("guest", &file, &format!("callback_cpu_us = 20000\nupstreams = ['keys']\n{plugins}"))
+            .route("/", "upstream = 'app'\nauth = 'public'\nplugins = [{ plugin = 'guest' }]")
+    };
+    let edge = Edge::start(&config("")).await;
+    for _ in 0..2 {
+        assert_eq!(edge.get("/").await.status, 200);
+        assert_eq!(within("a stream", streams.recv()).await, Some(None));
+    }
+    assert!(streams.try_recv().is_err(), "they go on after their requests");
+    assert!(edge.reload(&config("config = 'another'")).await);
+    for _ in 0..2 {
+        let reset = within("a stream's end", streams.recv()).await;
+        assert_eq!(reset, Some(Some(h2::Reason::CANCEL)));
+    }
+}
+
 /// An upstream over HTTP/2: each message of a gRPC call comes back, and the body of any other request, with a word.
 async fn grpc() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
