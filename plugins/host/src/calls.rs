@@ -15,6 +15,8 @@ pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 pub struct CallSource {
     /// The plugin.
     pub plugin: Arc<str>,
+    /// [`PluginConfig::owner`](crate::PluginConfig).
+    pub owner: Arc<str>,
     /// Whose instance.
     pub tenant: Arc<str>,
     /// The request for which it calls; none for a root context's own call.

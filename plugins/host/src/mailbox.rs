@@ -12,6 +12,8 @@ use crate::schedule::Schedule;
 /// Queue notifications of one instance that wait. One that is notified more often than it runs loses notifications, not
 /// messages, and nobody else loses anything. What else is posted is bounded by the calls in flight.
 const MAX_NOTIFICATIONS: usize = 1024;
+/// Events that wait for an instance to be started. A guest that opened gRPC streams while it starts loses what is beyond.
+const MAX_WHILE_STARTING: usize = 256;
 
 /// Something an instance is to be told.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ pub(crate) struct Mailbox {
 }
 
 enum Slot {
-    /// The instance is being started. What comes is kept; at most its calls in flight and a tick.
+    /// The instance is being started. What comes is kept.
     Starting(Vec<Event>),
     Open(Weak<Cell>),
     Closed,
@@ -103,7 +105,9 @@ impl Mailbox {
     pub(crate) fn deliver(&self, event: Event) {
         let cell = match &mut *self.slot() {
             Slot::Starting(events) => {
-                events.push(event);
+                if events.len() < MAX_WHILE_STARTING {
+                    events.push(event);
+                }
                 return;
             }
             Slot::Open(cell) => cell.upgrade(),

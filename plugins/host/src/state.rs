@@ -305,6 +305,7 @@ impl HostState {
     pub(crate) fn source(&self) -> crate::calls::CallSource {
         crate::calls::CallSource {
             plugin: Arc::clone(&self.scope.plugin.name),
+            owner: self.scope.plugin.owner.as_str().into(),
             tenant: Arc::clone(&self.scope.tenant),
             request_id: self.with_exchange(|exchange| exchange.request_id().to_owned()),
         }

@@ -112,8 +112,7 @@ impl CalloutMetrics {
     /// are too many pairs, those that further ones share.
     pub(super) fn series(&self, source: &CallSource, upstream: &str) -> Arc<Series> {
         let now = Instant::now();
-        let plugin = &source.plugin[..source.plugin.floor_char_boundary(MAX_NAME_BYTES)];
-        let mut key = (Arc::from(plugin), Arc::from(upstream));
+        let mut key = (Arc::from(label(source)), Arc::from(upstream));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains_key(&key) && !has_room(&known, &source.tenant) {
             self.forget(&mut known, now);
@@ -158,6 +157,17 @@ impl CalloutMetrics {
     /// Counts a call that was never begun. The upstream may be any text of a guest's, so it is no label.
     pub(super) fn refused(&self, source: &CallSource, upstream: Option<&str>) {
         self.series(source, upstream.unwrap_or("unknown")).count(Outcome::Refused);
+    }
+}
+
+/// The name a plugin is counted under, as its other series have it: with whose it is before it, if it is not the configuration
+/// file's.
+fn label(source: &CallSource) -> String {
+    let name = &source.plugin[..source.plugin.floor_char_boundary(MAX_NAME_BYTES)];
+    match &*source.owner {
+        "" => name.to_owned(),
+        "operators" => format!("operators/{name}"),
+        _ => format!("{}/{name}", source.tenant),
     }
 }
 
@@ -206,7 +216,7 @@ mod tests {
 
     fn source(tenant: usize, plugin: impl ToString) -> CallSource {
         let tenant = tenant.to_string().into();
-        CallSource { plugin: plugin.to_string().into(), tenant, request_id: None }
+        CallSource { plugin: plugin.to_string().into(), owner: "".into(), tenant, request_id: None }
     }
 
     fn ended(metrics: &CalloutMetrics, plugin: &str, upstream: &str, outcome: &str) -> u64 {
@@ -243,6 +253,17 @@ mod tests {
         assert_eq!(ended(&metrics, "policy", "keys", "refused"), 2);
         metrics.refused(&source(3, "é".repeat(MAX_NAME_BYTES)), Some("keys"));
         assert_eq!(ended(&metrics, &"é".repeat(MAX_NAME_BYTES / 2), "keys", "refused"), 1);
+    }
+
+    #[test]
+    fn plugins_of_one_name_are_told_apart_by_whose_they_are() {
+        let metrics = CalloutMetrics::new(&Registry::new()).unwrap();
+        for owner in ["", "operators", "tenant"] {
+            metrics.refused(&CallSource { owner: owner.into(), ..source(1, "policy") }, Some("keys"));
+        }
+        for label in ["policy", "operators/policy", "1/policy"] {
+            assert_eq!(ended(&metrics, label, "keys", "refused"), 1, "{label}");
+        }
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn source() -> CallSource {
 
 /// A call for this tenant.
 pub(super) fn of(tenant: &str) -> CallSource {
-    CallSource { plugin: "policy".into(), tenant: tenant.into(), request_id: None }
+    CallSource { plugin: "policy".into(), owner: "".into(), tenant: tenant.into(), request_id: None }
 }
 
 pub(super) async fn listen() -> (TcpListener, SocketAddr) {
