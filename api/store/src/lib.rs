@@ -50,13 +50,13 @@ pub use keyspace::{Key, KeySpan, Keyspace, Marker, TenantScope};
 pub use repo::{
     ACCESS_INTERVAL, Accesses, Activate, ActivePlugin, Admission, Agents, Audit, AuditFilter, AuthSessions,
     By, Claimed, Client, Condition, Conversations, CursorError, DirectoryEntry, FileError, Files, Fork,
-    KEPT_ACTIVATIONS, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_KEPT_VERSIONS, MAX_MODULE_BYTES,
-    MAX_PAGE, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_STATE_BYTES, MAX_TENANT_MODULE_BYTES, MAX_VERSION_DAYS,
-    Messages, Move, NewAuditEntry, NewMessage, NewPluginVersion, Order, Page, Part, PluginError, Plugins,
-    Pods, Pruned, Quota, RETENTION_SETTING, Registration, RegistrationError, Removals, Removed, Repositories,
-    RequestKey, Requests, Retention, Rotated, SETTLED_AFTER, SessionFilter, SessionStates, Sessions,
-    SettingOwner, Settings, Tenants, Tickets, TimeCursor, Unsettled, UpdateError, Usage, Usages, Users,
-    VersionPruner, Written,
+    KEPT_ACTIVATIONS, LostActivation, MAX_ACTIVE_PLUGINS, MAX_CONFIGURATION_BYTES, MAX_KEPT_VERSIONS,
+    MAX_MODULE_BYTES, MAX_PAGE, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_STATE_BYTES, MAX_TENANT_MODULE_BYTES,
+    MAX_VERSION_DAYS, Messages, Move, NewAuditEntry, NewMessage, NewPluginVersion, Order, Page, Part,
+    PluginError, Plugins, Pods, Pruned, Quota, RETENTION_SETTING, ReadableActive, Registration,
+    RegistrationError, Removals, Removed, Repositories, RequestKey, Requests, Retention, Rotated,
+    SETTLED_AFTER, SessionFilter, SessionStates, Sessions, SettingOwner, Settings, Tenants, Tickets,
+    TimeCursor, Unsettled, UpdateError, Usage, Usages, Users, VersionPruner, Written,
 };
 pub use scan::Scan;
 pub use store::{RetryPolicy, Store};

@@ -48,7 +48,9 @@ pub use self::files::{
 pub use self::members::By;
 pub use self::messages::{Messages, NewMessage};
 pub use self::page::{CursorError, MAX_PAGE, Order, Page, TimeCursor};
-pub use self::plugin_activations::{Activate, ActivePlugin, KEPT_ACTIVATIONS};
+pub use self::plugin_activations::{
+    Activate, ActivePlugin, KEPT_ACTIVATIONS, LostActivation, ReadableActive,
+};
 pub use self::plugin_versions::{
     MAX_MODULE_BYTES, MAX_PLUGIN_VERSIONS, MAX_PLUGINS, MAX_TENANT_MODULE_BYTES, NewPluginVersion,
 };

@@ -46,6 +46,30 @@ pub struct ActivePlugin {
     pub version: PluginVersion,
 }
 
+/// What is at work in a tenant's scope, as far as it can be read.
+#[derive(Debug, Clone)]
+pub struct ReadableActive {
+    /// What can be.
+    pub active: Vec<ActivePlugin>,
+    /// What cannot.
+    pub lost: Vec<LostActivation>,
+}
+
+/// An activation that is at work by the index, and whose record, or version's record, is missing or damaged.
+#[derive(Debug, Clone)]
+pub struct LostActivation {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The version.
+    pub version: u64,
+    /// For which requests.
+    pub target: PluginTarget,
+    /// How it is to be run, where that is known.
+    pub settings: Option<PluginSettings>,
+    /// What is wrong with it: [`StoreError::Orphan`] or [`StoreError::Record`].
+    pub error: StoreError,
+}
+
 impl Plugins<'_> {
     /// Puts a version to work for a target at `now` (Unix milliseconds), in the place of what was at work there;
     /// returns the plugin and the activation. What is at work just so already stays.
@@ -184,6 +208,29 @@ impl Plugins<'_> {
         Ok(active)
     }
 
+    /// As [`Self::active`], but what is damaged does not hide the rest.
+    pub async fn readable_active(&self, tenant: Uuid) -> Result<ReadableActive, StoreError> {
+        let scope = &self.context.keys.tenant(tenant);
+        let mut read = self
+            .context
+            .run(|transaction| async move {
+                let transaction = &transaction;
+                let rows = active_rows(transaction, scope, None).await?;
+                let loaded = rows.iter().map(|row| row.load_or_tell(transaction, scope));
+                let mut read = ReadableActive { active: Vec::new(), lost: Vec::new() };
+                for one in try_join_all(loaded).await? {
+                    match one {
+                        Ok(active) => read.active.push(active),
+                        Err(lost) => read.lost.push(lost),
+                    }
+                }
+                Ok::<_, StoreError>(read)
+            })
+            .await?;
+        read.active.sort_by(|a, b| a.place().cmp(&b.place()));
+        Ok(read)
+    }
+
     /// A plugin's activations that are at work.
     pub async fn active_of(&self, tenant: Uuid, plugin: &str) -> Result<Vec<PluginActivation>, StoreError> {
         let scope = &self.context.keys.tenant(tenant);
@@ -267,6 +314,7 @@ impl Indexed for PluginActivation {
 /// An entry of the index of what is at work.
 pub(super) struct ActiveRow {
     plugin: String,
+    target: PluginTarget,
     activation: u64,
     pub(super) version: u64,
     previous: u64,
@@ -279,6 +327,28 @@ impl ActiveRow {
         let activation = load(transaction, &activation_key(scope, &self.plugin, self.activation)).await?;
         let version = load(transaction, &version_key(scope, &self.plugin, self.version)).await?;
         Ok(ActivePlugin { activation: activation.ok_or_else(orphan)?, version: version.ok_or_else(orphan)? })
+    }
+
+    /// As [`Self::load`]; what is wrong with these records alone is told beside.
+    async fn load_or_tell(
+        &self,
+        transaction: &Transaction,
+        scope: &TenantScope,
+    ) -> Result<Result<ActivePlugin, LostActivation>, StoreError> {
+        let error = match self.load(transaction, scope).await {
+            Ok(active) => return Ok(Ok(active)),
+            Err(error @ (StoreError::Orphan { .. } | StoreError::Record { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        let key = activation_key(scope, &self.plugin, self.activation);
+        let settings = match load::<PluginActivation>(transaction, &key).await {
+            Ok(activation) => activation.map(|activation| activation.settings),
+            Err(StoreError::Record { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Self { plugin, version, target, .. } = self;
+        let (plugin, target) = (plugin.clone(), target.clone());
+        Ok(Err(LostActivation { plugin, version: *version, target, settings, error }))
     }
 }
 
@@ -293,9 +363,13 @@ pub(super) async fn active_rows(
     // One page: the entries are small.
     let page = transaction.range(RangeRead::new(span.begin, span.end, MAX_ACTIVE_PLUGINS)).await?;
     let row = |row: &crate::contract::Row| {
-        let (plugin, _, _): (String, String, Uuid) = scope.unpack(family, &row.key)?;
+        let (plugin, route, tenant): (String, String, Uuid) = scope.unpack(family, &row.key)?;
+        let target = PluginTarget {
+            route: Some(route).filter(|route| !route.is_empty()),
+            tenant: Some(tenant).filter(|tenant| !tenant.is_nil()),
+        };
         let (activation, version, previous) = unpack_target(&row.value)?;
-        Ok(ActiveRow { plugin, activation, version, previous })
+        Ok(ActiveRow { plugin, target, activation, version, previous })
     };
     page.rows.iter().map(row).collect()
 }

@@ -27,6 +27,7 @@ checks![
     the_largest_configuration_is_kept_whatever_its_bytes,
     a_tenants_plugins_are_its_own,
     what_disagrees_is_found,
+    what_is_damaged_does_not_hide_the_rest,
 ];
 
 /// Versions with the modules that [`stock`] stores: one byte each.
@@ -458,4 +459,42 @@ async fn what_disagrees_is_found(data: Data) {
         data.plant(record, Some(&dump[record])).await;
     }
     data.assert_clean().await;
+}
+
+async fn what_is_damaged_does_not_hide_the_rest(data: Data) {
+    let tenant = tenant_with(&data, 2).await;
+    let settings = PluginSettings { failure: PluginFailure::Open, ..PluginSettings::default() };
+    let target = PluginTarget { route: Some("/theia".into()), tenant: Some(Uuid::from_u128(5)) };
+    activate(
+        &data,
+        tenant,
+        "p",
+        &Activate { version: 1, target: target.clone(), settings: settings.clone() },
+    )
+    .await
+    .unwrap();
+    activate(&data, tenant, "p", &activation(2, on(None), "the other")).await.unwrap();
+    let plugins = data.repositories.plugins();
+    let whole = plugins.readable_active(tenant).await.unwrap();
+    assert_eq!(whole.active, plugins.active(tenant).await.unwrap());
+    assert!(whole.lost.is_empty());
+    let dump = data.dump().await;
+    let records = |family: &str| {
+        let found = dump.keys().find(|path| path.contains(&format!("/{family}/")) && path.ends_with("/1"));
+        found.unwrap_or_else(|| panic!("{:#?}", dump.keys()))
+    };
+    for (record, known) in
+        [(records("plugin_versions"), Some(settings)), (records("plugin_activations"), None)]
+    {
+        for damage in [None, Some(&b"no record"[..])] {
+            data.plant(record, damage).await;
+            let read = plugins.readable_active(tenant).await.unwrap();
+            assert_eq!(read.active.len(), 1, "{record}");
+            assert_eq!(read.active[0].activation.settings.configuration, b"the other");
+            let lost = &read.lost[..];
+            assert!(matches!(lost, [lost] if lost.target == target && lost.settings == known), "{lost:?}");
+            assert_eq!((lost[0].plugin.as_str(), lost[0].version), ("p", 1));
+        }
+        data.plant(record, Some(&dump[record])).await;
+    }
 }
