@@ -2,6 +2,7 @@
 
 use crate::support::{Answer, Config, Connection, DEADLINE, Edge, Request, Upstream, wait_for, ws};
 use rustix::process::Signal;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -151,4 +152,26 @@ async fn a_kill_loses_nothing_that_was_answered() {
     assert_eq!(edge.exit(DEADLINE).await.code(), None);
     let edge = Edge::start_on(edge.data(), &config).await;
     assert_eq!(edge.get_as(&ada, &format!("/api/v5/sessions/{workspace}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn sigterm_does_not_wait_for_a_reload() {
+    let theia = Upstream::echo().await;
+    let config = Config::standard(theia.address);
+    let mut edge = Edge::start(&config).await;
+    // A plugin that takes for ever to be read.
+    let pipe = edge.data().path().join("pipe.wasm");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    config.plugin_file("slow", &pipe, "").write(edge.data().path());
+    edge.signal(Signal::HUP);
+    let _writer = wait_for("the reload reads the plugin", DEADLINE, async || {
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        // Nobody can be written to before somebody reads.
+        std::fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(&pipe).ok()
+    })
+    .await;
+    edge.signal(Signal::TERM);
+    let status = edge.exit(DEADLINE).await;
+    assert_eq!(status.code(), Some(0), "{}", edge.stderr());
 }

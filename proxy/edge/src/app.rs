@@ -272,7 +272,12 @@ impl App {
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         while signals.next().await == Asked::Reload {
-            self.reload().await;
+            tokio::select! {
+                biased;
+                // A reload may take long; dropped, it leaves the old configuration at work.
+                () = signals.stop() => break,
+                () = self.reload() => {}
+            }
         }
         tracing::info!(limit_s = self.config.server.drain.as_secs(), "draining");
         let limit = self.config.server.drain;

@@ -42,9 +42,10 @@ impl Signals {
         }
     }
 
-    /// The next request. Cancellation safe.
+    /// The next request; to stop goes first. Cancellation safe.
     pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hang_up.recv() => Asked::Reload,
