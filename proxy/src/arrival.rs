@@ -9,7 +9,7 @@ use crate::forward;
 use crate::gate::{self, Decision, MAX_FORM_BYTES, Pass, Query};
 use crate::hosts::{self, Misplaced};
 use crate::path;
-use crate::plugins::{Asked, Facts, PluginRun, PluginSet, View};
+use crate::plugins::{Asked, Chosen, Facts, PluginRun, PluginSet, View};
 use crate::reply::{Reply, redirect, refusal, reply, with};
 use crate::request::{RequestCtx, Seen};
 use crate::route::below;
@@ -192,9 +192,9 @@ impl EdgeService {
             client: ctx.client,
             manages_plugins: matches!(route.target, TargetEntry::Local(_)) && manages_plugins(path),
         });
-        let links = chosen.map_err(|unavailable| {
+        let Chosen { links, .. } = chosen.map_err(|unavailable| {
             let plugin = &*unavailable.plugin;
-            tracing::debug!(plugin, request_id = %ctx.id, "refused: a plugin at work could not be loaded");
+            tracing::debug!(plugin, request_id = %ctx.id, "refused: a plugin at work is not loaded");
             ctx.code = Some("PLUGIN_FAILED");
             crate::failure::plugin_failed()
         })?;

@@ -55,7 +55,10 @@ pub use files::EmbeddedFile;
 pub use gate::{Gate, WorkspaceEnds, Workspaces};
 pub use local::{BoxDuplex, Duplex, LocalService, RequestBody, UpgradeHandler};
 pub use metrics::Metrics;
-pub use plugins::{Live, ModuleSource, PluginError, PluginLoader, PluginOwner, StoredPlugin, drive_plugins};
+pub use plugins::{
+    Live, MAX_OWNER_PLUGINS, ModuleSource, PluginError, PluginLoader, PluginOwner, StoredPlugin,
+    drive_plugins,
+};
 pub use reply::{BoxError, Reply, ReplyBody, full};
 pub use route::RouteTable;
 pub use server::{Parts, Server};

@@ -28,10 +28,11 @@ const CALLBACKS: [&str; 6] = [
 /// What a plugin in shadow mode can come to.
 const VERDICTS: [&str; 5] = ["pass", "respond", "hold", "close", "fail"];
 
-/// The most plugins that have series of their own: what tenants upload has no other bound.
-const MAX_PLUGIN_LABELS: usize = 500;
+/// The most plugins of tenants that have series of their own: what tenants upload has no other bound. The configuration's
+/// and the operators' do not count.
+const MAX_TENANTS_LABELS: usize = 500;
 /// The label of all further ones.
-const OTHER_PLUGINS: &str = "(other)";
+pub(crate) const OTHER_PLUGINS: &str = "(other)";
 
 /// All metrics of the proxy. Each metric's help text says what it counts and in which unit.
 #[derive(Clone)]
@@ -50,8 +51,8 @@ pub struct Metrics {
     plugin_shadow_verdicts: IntCounterVec,
     plugin_load_failures: IntCounterVec,
     plugins_wanted: IntGauge,
-    plugins_unfulfilled: IntGauge,
-    plugin_labels: Arc<Mutex<HashMap<String, Weak<PluginSeries>>>>,
+    plugins_unfulfilled: IntGaugeVec,
+    plugin_labels: Arc<Mutex<PluginLabels>>,
     /// What plugins tell of themselves.
     pub(crate) guests: Guests,
     /// Calls out of plugins.
@@ -85,6 +86,12 @@ impl Metrics {
             let made = IntGauge::new(name, help)?;
             registry.register(Box::new(made.clone())).map(|()| made)
         };
+        let unfulfilled = Opts::new(
+            "coditect_plugins_unfulfilled",
+            "Activations of the store that are not at work as they are wanted, by reason.",
+        );
+        let plugins_unfulfilled = IntGaugeVec::new(unfulfilled, &["reason"])?;
+        registry.register(Box::new(plugins_unfulfilled.clone()))?;
         let log_dropped = IntCounter::new(
             "coditect_access_log_dropped_total",
             "Access-log lines dropped because the queue was full.",
@@ -158,10 +165,7 @@ impl Metrics {
                 "coditect_plugins_wanted",
                 "Plugins of the configuration and activations of the store.",
             )?,
-            plugins_unfulfilled: gauge(
-                "coditect_plugins_unfulfilled",
-                "Activations of the store that are not at work as they are wanted.",
-            )?,
+            plugins_unfulfilled,
             plugin_labels: Arc::default(),
             guests,
             calls_out: CalloutMetrics::new(registry)?,
@@ -215,16 +219,19 @@ impl Metrics {
         }
     }
 
-    /// The series of a plugin: those of `label`, or where there are too many plugins, those they share.
-    pub(crate) fn plugin_series(&self, label: &str) -> Arc<PluginSeries> {
+    /// The series of a plugin: those of `label`, or where tenants have too many plugins, those they share.
+    pub(crate) fn plugin_series(&self, label: &str, of_tenant: bool) -> Arc<PluginSeries> {
         let mut labels = self.plugin_labels.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = labels.len() >= MAX_PLUGIN_LABELS && !labels.contains_key(label);
-        let label = if full { OTHER_PLUGINS } else { label };
-        if let Some(series) = labels.get(label).and_then(Weak::upgrade) {
+        let known = labels.series.contains_key(label);
+        let full = of_tenant && labels.of_tenants >= MAX_TENANTS_LABELS && !known;
+        let (label, of_tenant) = if full { (OTHER_PLUGINS, false) } else { (label, of_tenant) };
+        if let Some(series) = labels.series.get(label).and_then(Weak::upgrade) {
             return series;
         }
-        let series = Arc::new(PluginSeries { label: label.to_owned(), metrics: self.clone() });
-        labels.insert(label.to_owned(), Arc::downgrade(&series));
+        let series = Arc::new(PluginSeries { label: label.to_owned(), of_tenant, metrics: self.clone() });
+        // One that is just going left its place.
+        let before = labels.series.insert(label.to_owned(), Arc::downgrade(&series));
+        labels.of_tenants += usize::from(of_tenant && before.is_none());
         series
     }
 
@@ -247,10 +254,13 @@ impl Metrics {
         self.plugin_load_failures.with_label_values(&[label]).inc();
     }
 
-    /// Sets how many plugins are wanted, and how many of them are not at work so.
-    pub(crate) fn plugins_wanted(&self, wanted: usize, unfulfilled: usize) {
-        self.plugins_wanted.set(i64::try_from(wanted).unwrap_or(i64::MAX));
-        self.plugins_unfulfilled.set(i64::try_from(unfulfilled).unwrap_or(i64::MAX));
+    /// Sets how many plugins are wanted, and how many of them are not at work so, by reasons of a fixed list.
+    pub(crate) fn plugins_wanted(&self, wanted: usize, unfulfilled: &[(&str, usize)]) {
+        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.plugins_wanted.set(signed(wanted));
+        for (reason, count) in unfulfilled {
+            self.plugins_unfulfilled.with_label_values(&[*reason]).set(signed(*count));
+        }
     }
 
     /// Counts a socket's end. `reason` is one of a fixed list.
@@ -334,9 +344,18 @@ impl UpstreamMetrics {
     }
 }
 
+/// The labels in use.
+#[derive(Default)]
+struct PluginLabels {
+    series: HashMap<String, Weak<PluginSeries>>,
+    /// How many of them are of tenants' plugins.
+    of_tenants: usize,
+}
+
 /// The label of a plugin's series. They go with the last of its versions, so that tenants' uploads do not add up.
 pub(crate) struct PluginSeries {
     label: String,
+    of_tenant: bool,
     metrics: Metrics,
 }
 
@@ -350,8 +369,9 @@ impl Drop for PluginSeries {
     fn drop(&mut self) {
         let mut labels = self.metrics.plugin_labels.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have taken its place by now.
-        if labels.get(&self.label).is_some_and(|known| known.strong_count() == 0) {
-            labels.remove(&self.label);
+        if labels.series.get(&self.label).is_some_and(|known| known.strong_count() == 0) {
+            labels.series.remove(&self.label);
+            labels.of_tenants -= usize::from(self.of_tenant);
             self.metrics.forget_plugin(&self.label);
         }
     }

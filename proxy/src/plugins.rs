@@ -13,6 +13,7 @@ mod live;
 mod load;
 mod loaded;
 mod properties;
+mod slot;
 mod slots;
 mod stored;
 #[cfg(test)]
@@ -21,12 +22,13 @@ mod view;
 mod world;
 
 pub(crate) use attributes::{Facts, grpc_status};
-pub(crate) use choose::{Asked, PluginSet};
+pub(crate) use choose::{Asked, Chosen, PluginSet};
 pub use drive::drive_plugins;
 pub(crate) use guests::{GuestCollector, Guests};
 pub use live::Live;
 pub use load::{PluginError, PluginLoader};
 pub(crate) use properties::Properties;
+pub use slots::MAX_OWNER_PLUGINS;
 pub use stored::{ModuleSource, PluginOwner, StoredPlugin};
 pub(crate) use view::{View, may_write};
 

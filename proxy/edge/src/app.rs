@@ -204,8 +204,8 @@ impl App {
         };
         let live = Arc::new(Live::start(&config, services, plugins, metrics.clone()).await?);
         let stored_plugins = StoredPlugins::new(repositories.clone(), Arc::clone(&live), plugin_changes);
-        stored_plugins.start().await.context("which plugins are at work cannot be read")?;
-        background.spawn(stored_plugins.follow());
+        let started = stored_plugins.start(&mut background).await;
+        started.context("which plugins are at work cannot be read")?;
         let access_log = match config.server.access_log {
             true => AccessLog::to(std::io::stdout(), metrics.access_log_dropped())
                 .context("the access log cannot start")?,

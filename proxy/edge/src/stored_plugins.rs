@@ -5,15 +5,19 @@
 
 use async_trait::async_trait;
 use coditect_config::FailureMode;
-use coditect_proxy::{BoxError, Bytes, Live, ModuleSource, PluginOwner, StoredPlugin};
+use coditect_proxy::{BoxError, Bytes, Live, MAX_OWNER_PLUGINS, ModuleSource, PluginOwner, StoredPlugin};
 use coditect_store::blobs::BlobHash;
-use coditect_store::records::PluginFailure;
-use coditect_store::{ActivePlugin, MAX_MODULE_BYTES, OPERATORS, Repositories, StoreError};
+use coditect_store::records::{PluginFailure, PluginSettings, PluginTarget};
+use coditect_store::{
+    ActivePlugin, LostActivation, MAX_ACTIVE_PLUGINS, MAX_MODULE_BYTES, OPERATORS, ReadableActive,
+    Repositories, StoreError,
+};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -27,6 +31,9 @@ const MAX_CHANGED: usize = 1000;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+// What an owner may have at work can be loaded.
+const _: () = assert!(MAX_ACTIVE_PLUGINS <= MAX_OWNER_PLUGINS);
 
 /// What has changed in the store since it was read.
 #[derive(Default)]
@@ -93,19 +100,23 @@ impl StoredPlugins {
         Self { repositories, live, changes }
     }
 
-    /// Loads all that is at work, so that no request is served without it. What cannot be loaded is reported and fails
-    /// its requests, as its activation says.
+    /// Reads what is at work and follows its changes in the background, until the store is closed. Waits for a time until
+    /// all was loaded, so that the first requests need not be refused; what then is not loaded, or cannot be, refuses its
+    /// requests until it is, unless its activation says otherwise.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) async fn start(&self) -> Result<(), StoreError> {
+    pub(crate) async fn start(self, background: &mut JoinSet<()>) -> Result<(), StoreError> {
         self.read_all().await?;
-        self.live.settle(self).await;
+        let live = Arc::clone(&self.live);
+        background.spawn(self.follow());
+        if !live.settled().await {
+            tracing::warn!("not all plugins are loaded yet; serving begins without those that are not");
+        }
         Ok(())
     }
 
-    /// Follows the changes until it is dropped or the store is closed.
-    pub(crate) async fn follow(self) {
+    async fn follow(self) {
         tokio::select! {
             () = self.live.work(&self) => {}
             () = self.read_changes() => {}
@@ -118,7 +129,10 @@ impl StoredPlugins {
             self.changes.told.notified().await;
             let changed = self.changes.take();
             match self.read(&changed).await {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    self.live.could_fit().into_iter().for_each(|tenant| self.changes.note(Some(tenant)));
+                }
                 Err(StoreError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "which plugins are at work cannot be read; trying again");
@@ -156,39 +170,54 @@ impl StoredPlugins {
             let ids: Vec<Uuid> = page.items.iter().map(|tenant| tenant.id).collect();
             let reads = ids.into_iter().map(|tenant| async move { Ok((tenant, self.active(tenant).await?)) });
             let read: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
-            for (tenant, active) in read {
-                there.insert(tenant);
-                self.live.want(PluginOwner::Tenant(tenant), active);
-            }
+            there.extend(read.iter().map(|(tenant, _)| *tenant));
+            let of_tenant = |(tenant, active)| (PluginOwner::Tenant(tenant), active);
+            self.live.want_all(read.into_iter().map(of_tenant).collect());
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
-        for owner in self.live.owners() {
-            if matches!(owner, PluginOwner::Tenant(tenant) if !there.contains(&tenant)) {
-                self.live.want(owner, Vec::new());
-            }
-        }
+        let is_gone = |owner: &PluginOwner| matches!(owner, PluginOwner::Tenant(id) if !there.contains(id));
+        let gone = self.live.owners().into_iter().filter(is_gone);
+        self.live.want_all(gone.map(|owner| (owner, Vec::new())).collect());
         Ok(())
     }
 
-    /// What an owner has at work, as the proxy takes it.
+    /// What an owner has at work, as the proxy takes it. What cannot be read is missing, and hides nothing else.
     async fn active(&self, owner: Uuid) -> Result<Vec<StoredPlugin>, StoreError> {
-        let active = self.repositories.plugins().active(owner).await?;
-        Ok(active.into_iter().map(stored).collect())
+        let ReadableActive { active, lost } = self.repositories.plugins().readable_active(owner).await?;
+        for LostActivation { plugin, version, error, .. } in &lost {
+            tracing::debug!(%owner, plugin, version, %error, "an activation cannot be read");
+        }
+        Ok(active.into_iter().map(stored).chain(lost.into_iter().map(missing)).collect())
     }
 }
 
 fn stored(active: ActivePlugin) -> StoredPlugin {
     let ActivePlugin { activation, version } = active;
-    let settings = activation.settings;
+    let module = Some(version.sha256.0);
+    plugin(activation.plugin, activation.version, activation.target, activation.settings, module)
+}
+
+/// Where it is not known how it is run, it fails closed and is for every request of its target.
+fn missing(lost: LostActivation) -> StoredPlugin {
+    plugin(lost.plugin, lost.version, lost.target, lost.settings.unwrap_or_default(), None)
+}
+
+fn plugin(
+    name: String,
+    version: u64,
+    target: PluginTarget,
+    settings: PluginSettings,
+    module: Option<[u8; 32]>,
+) -> StoredPlugin {
     StoredPlugin {
-        name: activation.plugin,
-        version: activation.version,
-        sha256: version.sha256.0,
-        route: activation.target.route,
-        tenant: activation.target.tenant,
+        name,
+        version,
+        sha256: module.unwrap_or_default(),
+        route: target.route,
+        tenant: target.tenant,
         root_id: settings.root_id,
         configuration: settings.configuration.into(),
         failure: match settings.failure {
@@ -198,6 +227,7 @@ fn stored(active: ActivePlugin) -> StoredPlugin {
         order: settings.order,
         share_percent: settings.share_percent,
         shadow: settings.shadow,
+        lost: module.is_none(),
     }
 }
 

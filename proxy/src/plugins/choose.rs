@@ -25,8 +25,18 @@ use uuid::Uuid;
 pub(crate) struct PluginSet {
     /// By the route's prefix, without a slash at its end: global, then the route's own.
     routes: HashMap<String, Vec<Arc<Use>>>,
-    /// The tenant's level.
+    /// The operators' part of the tenant's level.
     tenants: HashMap<Uuid, Vec<Arc<Use>>>,
+    /// The tenants' own.
+    own: HashMap<Uuid, Arc<[Arc<Use>]>>,
+}
+
+/// The plugins of a request.
+pub(crate) struct Chosen {
+    /// In the order in which they see it.
+    pub(crate) links: Vec<Link>,
+    /// Whether one of them is the tenant's own, and no shadow.
+    pub(crate) own: bool,
 }
 
 /// A route's prefix as routes are told apart: with or without a slash at its end it is the same.
@@ -70,12 +80,12 @@ pub(crate) enum What {
         /// Whether it changes nothing.
         shadow: bool,
     },
-    /// Nothing: it was put to work and could not be loaded. Requests that would have met it are refused, unless it
-    /// fails open.
+    /// Nothing: it was put to work and is not loaded, yet or at all. Requests that would have met it are refused, unless
+    /// it fails open.
     Missing(FailureMode),
 }
 
-/// A request would have met a plugin that could not be loaded, and that fails closed.
+/// A request would have met a plugin that is not loaded, and that fails closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unavailable {
     /// The plugin.
@@ -83,34 +93,43 @@ pub(crate) struct Unavailable {
 }
 
 impl PluginSet {
-    /// A set of uses by route and by tenant.
-    pub(crate) fn new(routes: HashMap<String, Vec<Arc<Use>>>, tenants: HashMap<Uuid, Vec<Arc<Use>>>) -> Self {
-        Self { routes, tenants }
+    /// A set of uses by route and by tenant, and of tenants' own.
+    pub(crate) fn new(
+        routes: HashMap<String, Vec<Arc<Use>>>,
+        tenants: HashMap<Uuid, Vec<Arc<Use>>>,
+        own: HashMap<Uuid, Arc<[Arc<Use>]>>,
+    ) -> Self {
+        Self { routes, tenants, own }
     }
 
-    /// The plugins of a request, in the order in which they see it.
+    /// The plugins of a request.
     ///
     /// # Errors
-    /// One of them could not be loaded, and fails closed.
-    pub(crate) fn chain_for(&self, asked: Asked<'_>) -> Result<Vec<Link>, Unavailable> {
+    /// One of them is not loaded, and fails closed.
+    pub(crate) fn chain_for(&self, asked: Asked<'_>) -> Result<Chosen, Unavailable> {
         let asked = Asked { route: without_slash(asked.route), ..asked };
         let tenant = asked.claims.map(|claims| claims.tenant_id);
         let of_route = self.routes.get(asked.route).map_or(&[][..], Vec::as_slice);
         let of_tenant = tenant.and_then(|tenant| self.tenants.get(&tenant)).map_or(&[][..], Vec::as_slice);
-        let mut links = Vec::with_capacity(of_route.len() + of_tenant.len());
-        for used in of_route.iter().chain(of_tenant) {
+        let own = tenant.and_then(|tenant| self.own.get(&tenant)).map_or(&[][..], |own| own);
+        let links = Vec::with_capacity(of_route.len() + of_tenant.len() + own.len());
+        let mut chosen = Chosen { links, own: false };
+        for used in of_route.iter().chain(of_tenant).chain(own) {
             if !used.is_for(&asked) {
                 continue;
             }
             match &used.what {
-                What::Runs { plugin, shadow } => links.push(plugin.link(*shadow)),
+                What::Runs { plugin, shadow } => {
+                    chosen.own |= used.own && !shadow;
+                    chosen.links.push(plugin.link(*shadow));
+                }
                 What::Missing(FailureMode::Open) => {}
                 What::Missing(FailureMode::Closed) => {
                     return Err(Unavailable { plugin: Arc::clone(&used.plugin) });
                 }
             }
         }
-        Ok(links)
+        Ok(chosen)
     }
 }
 

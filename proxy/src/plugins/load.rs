@@ -162,7 +162,7 @@ impl PluginLoader {
             return Ok(old);
         }
         let version = hex::encode(sha256.split_at(VERSION_BYTES).0);
-        let loaded = Loaded::new(self.load_file(config, &wasm, &version)?, &config.name, metrics);
+        let loaded = Loaded::new(self.load_file(config, &wasm, &version)?, None, &config.name, metrics);
         Ok(Configured { from: config.clone(), sha256, loaded })
     }
 

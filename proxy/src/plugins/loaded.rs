@@ -1,5 +1,6 @@
 //! A plugin that is loaded: its series, its uses, and who is told what becomes of them.
 
+use super::stored::PluginOwner;
 use crate::metrics::{Metrics, PluginMetrics, PluginSeries};
 use coditect_proxy_wasm::{Link, LinkObserver, LocalResponse, Plugin, ShadowVerdict, StreamError};
 use std::sync::Arc;
@@ -14,10 +15,15 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// A plugin that is counted under `label`.
-    pub(crate) fn new(plugin: Plugin, label: &str, metrics: &Metrics) -> Self {
-        let series = metrics.plugin_series(label);
-        metrics.guests.watch(series.label(), &plugin);
+    /// A plugin that is counted under its owner's name and its own; one of the configuration has no owner.
+    pub(crate) fn new(plugin: Plugin, owner: Option<PluginOwner>, name: &str, metrics: &Metrics) -> Self {
+        let label = owner.map_or_else(|| name.to_owned(), |owner| owner.label(name));
+        let tenant = match owner {
+            Some(PluginOwner::Tenant(tenant)) => Some(tenant),
+            Some(PluginOwner::Operators) | None => None,
+        };
+        let series = metrics.plugin_series(&label, tenant.is_some());
+        metrics.guests.watch(series.label(), tenant, &plugin);
         let metrics = metrics.plugin(series.label());
         Self { plugin, observer: Arc::new(Observer { metrics, series }) }
     }

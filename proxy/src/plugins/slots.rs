@@ -1,23 +1,40 @@
-//! What the store wants at work, and what is: a version that cannot be loaded never takes the place of one that can.
+//! What the store wants at work, and what is: a version that cannot be loaded never takes the place of one that can, and
+//! tenants' activations never that of the operators'.
 
-use super::choose::{Use, What, without_slash};
+use super::choose::{Use, without_slash};
 use super::load::Made;
 use super::loaded::Loaded;
+use super::slot::{Next, Retired, Shortfall, Slot, at_hand, uses};
 use super::stored::{PluginOwner, StoredPlugin};
-use coditect_config::FailureMode;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The most activations that are kept, over all owners. Each may have a compiled module of its own.
-pub(crate) const MAX_STORED_PLUGINS: usize = 10_000;
+/// The most activations of one owner that are loaded: each may have a compiled module of its own, and a request may have
+/// to pass all of them. The API lets nobody have more at work.
+pub const MAX_OWNER_PLUGINS: usize = 32;
+/// The most activations of tenants that are loaded, over all of them. The operators' do not count.
+pub(crate) const MAX_TENANTS_PLUGINS: usize = 10_000;
 /// The pause before a load that may succeed later is tried again; it doubles with each one more.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// How many activations are loaded. The rest is missing: its failure mode decides about its requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) of_owner: usize,
+    pub(crate) of_tenants: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { of_owner: MAX_OWNER_PLUGINS, of_tenants: MAX_TENANTS_PLUGINS }
+    }
+}
 
 /// Which upstreams the plugins of the store may call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,33 +55,21 @@ impl Allowed {
 /// All activations, by owner.
 #[derive(Default)]
 pub(crate) struct Slots {
-    owners: BTreeMap<PluginOwner, Vec<Slot>>,
+    owners: BTreeMap<PluginOwner, Owned>,
     allowed: Allowed,
+    bounds: Bounds,
+    /// The prefixes of the configuration's routes, without a slash at their ends.
+    routes: BTreeSet<String>,
     /// Whose plugin was loaded last: the others have their turn first.
     turn: Option<PluginOwner>,
 }
 
-struct Slot {
-    wanted: StoredPlugin,
-    works: Works,
-    next: Next,
-}
-
-/// What requests meet.
-enum Works {
-    /// Nothing yet: it was not there before, and is not loaded yet.
-    Nothing,
-    /// A plugin, the wanted one or the one before.
-    Plugin { how: StoredPlugin, made: Made, loaded: Loaded },
-    /// It could not be loaded, and there was none before.
-    Missing { how: StoredPlugin },
-}
-
-/// What is to be done about it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Nothing,
-    Load { tries: u32, at: Option<Instant> },
+/// One owner's activations.
+#[derive(Default)]
+struct Owned {
+    slots: Vec<Slot>,
+    /// What requests meet of a tenant's; made once, since every swap of the whole set needs it.
+    own: Arc<[Arc<Use>]>,
 }
 
 /// A plugin to load.
@@ -76,12 +81,30 @@ pub(crate) struct Job {
 }
 
 /// What came of wanting something else.
-#[derive(Debug, PartialEq, Eq)]
+#[must_use]
 pub(crate) struct Wanted {
-    /// Whether requests meet other plugins than before.
+    /// Whether requests may meet other plugins than before.
     pub(crate) changed: bool,
-    /// How many were too many, and are not kept.
-    pub(crate) left_out: usize,
+    /// What will not be at work, and was not known to be so before.
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) retired: Retired,
+}
+
+/// An activation that is not at work, which somebody has to be told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) owner: PluginOwner,
+    pub(crate) plugin: String,
+    pub(crate) version: u64,
+    pub(crate) route: Option<String>,
+    pub(crate) why: Shortfall,
+}
+
+impl Notice {
+    fn new(owner: PluginOwner, wanted: &StoredPlugin, why: Shortfall) -> Self {
+        let StoredPlugin { name, version, route, .. } = wanted;
+        Self { owner, plugin: name.clone(), version: *version, route: route.clone(), why }
+    }
 }
 
 /// How a load ended.
@@ -94,37 +117,129 @@ pub(crate) enum Ended {
 }
 
 impl Slots {
+    /// A table with other bounds.
+    #[cfg(test)]
+    pub(super) fn bounded(bounds: Bounds) -> Self {
+        Self { bounds, ..Self::default() }
+    }
+
     /// What an owner wants at work from now on, all of it. What needs no loading is so at once; the rest is up to
     /// [`Self::job`].
     pub(crate) fn want(&mut self, owner: PluginOwner, wanted: Vec<StoredPlugin>) -> Wanted {
-        let others: usize =
-            self.owners.iter().filter(|(other, _)| **other != owner).map(|(_, slots)| slots.len()).sum();
-        let room = MAX_STORED_PLUGINS.saturating_sub(others);
-        let mut result = Wanted { changed: false, left_out: wanted.len().saturating_sub(room) };
-        let mut old = self.owners.remove(&owner).unwrap_or_default();
+        let Owned { slots: mut old, .. } = self.owners.remove(&owner).unwrap_or_default();
         let at_hand = at_hand(&old);
-        let allowed = Arc::clone(self.allowed.to(owner));
-        let slots: Vec<_> = wanted
-            .into_iter()
-            .take(room)
+        let mut result = Wanted { changed: false, notices: Vec::new(), retired: Retired::default() };
+        let room = self.room(owner);
+        let before: Vec<_> = wanted
+            .iter()
             .map(|wanted| {
-                let before = old.iter().position(|slot| slot.wanted.replaces(&wanted));
-                let mut slot = match before.map(|index| old.swap_remove(index)) {
-                    Some(same) if same.wanted == wanted => return same,
-                    Some(before) => Slot { wanted, ..before },
-                    None => Slot { wanted, works: Works::Nothing, next: Next::Nothing },
-                };
-                slot.next = Next::Load { tries: 0, at: None };
-                result.changed |= slot.take_at_hand(Made::of(owner, &slot.wanted, &allowed), &at_hand);
-                slot
+                let index = old.iter().position(|slot| slot.wanted.replaces(wanted))?;
+                Some(old.swap_remove(index))
             })
             .collect();
+        // What was loaded, or was to be, has its place; the rest goes by the order of the chain.
+        let kept = before.iter().flatten().filter(|slot| slot.is_kept()).count();
+        let mut places = room.saturating_sub(kept);
+        let mut slots = Vec::with_capacity(wanted.len());
+        for (wanted, before) in wanted.into_iter().zip(before) {
+            let before = match before {
+                Some(same) if same.wanted == wanted && same.is_kept() => {
+                    slots.push(same);
+                    continue;
+                }
+                before => before,
+            };
+            let has_place = before.as_ref().is_some_and(Slot::is_kept);
+            let fits = has_place || places > 0;
+            places = places.saturating_sub(usize::from(fits && !has_place));
+            let mut slot = self.slot(owner, wanted, before, fits, &mut result);
+            if let Next::Load { .. } = slot.next {
+                let made = Made::of(owner, &slot.wanted, self.allowed.to(owner));
+                slot.take_at_hand(made, &at_hand, &mut result.retired);
+            }
+            slots.push(slot);
+        }
         // What is left of the old is wanted no more.
-        result.changed |= old.iter().any(|slot| !matches!(slot.works, Works::Nothing));
+        result.changed |= !old.is_empty();
+        old.into_iter().for_each(|slot| result.retired.works(slot.works));
+        self.tell_routes(owner, &mut slots, &mut result.notices);
         if !slots.is_empty() {
-            self.owners.insert(owner, slots);
+            self.owners.insert(owner, Owned::new(owner, slots));
         }
         result
+    }
+
+    /// How many of an owner's activations may be loaded, while those of others are.
+    fn room(&self, owner: PluginOwner) -> usize {
+        match owner {
+            PluginOwner::Operators => self.bounds.of_owner,
+            PluginOwner::Tenant(_) => self.bounds.of_owner.min(self.room_for_tenants()),
+        }
+    }
+
+    fn room_for_tenants(&self) -> usize {
+        let tenants = self.owners.iter().filter(|(owner, _)| **owner != PluginOwner::Operators);
+        let kept = tenants.flat_map(|(_, owned)| &owned.slots).filter(|slot| slot.is_kept()).count();
+        self.bounds.of_tenants.saturating_sub(kept)
+    }
+
+    fn slot(
+        &self,
+        owner: PluginOwner,
+        mut wanted: StoredPlugin,
+        before: Option<Slot>,
+        fits: bool,
+        result: &mut Wanted,
+    ) -> Slot {
+        let (next, why) = match fits {
+            _ if wanted.lost => (Next::Lost, Some(Shortfall::Lost)),
+            true => (Next::Load { tries: 0, at: None }, None),
+            false => {
+                // Nothing of it is needed until there is room and it is read again; others without end may wait too.
+                wanted.configuration = Arc::default();
+                (Next::TooMany, Some(Shortfall::TooMany))
+            }
+        };
+        let known = before.as_ref().is_some_and(|slot| slot.next == next && slot.wanted == wanted);
+        result.changed |= !known;
+        if let Some(why) = why.filter(|_| !known) {
+            result.notices.push(Notice::new(owner, &wanted, why));
+        }
+        match before {
+            Some(before) => before.want(wanted, next),
+            None => Slot::new(wanted, next),
+        }
+    }
+
+    /// Tells, once for each, which activations are for a route that is none.
+    fn tell_routes(&self, owner: PluginOwner, slots: &mut [Slot], notices: &mut Vec<Notice>) {
+        for slot in slots {
+            let astray = slot.wanted.route.as_deref().is_some_and(|route| !self.is_route(route));
+            if astray && !slot.route_told {
+                notices.push(Notice::new(owner, &slot.wanted, Shortfall::NoRoute));
+            }
+            slot.route_told = astray;
+        }
+    }
+
+    fn is_route(&self, route: &str) -> bool {
+        self.routes.contains(without_slash(route))
+    }
+
+    /// Sets which routes there are, by their prefixes; gives the activations that are for none of them.
+    pub(crate) fn set_routes(&mut self, routes: BTreeSet<String>) -> Vec<Notice> {
+        self.routes = routes;
+        let (mut owners, mut notices) = (std::mem::take(&mut self.owners), Vec::new());
+        for (owner, owned) in &mut owners {
+            self.tell_routes(*owner, &mut owned.slots, &mut notices);
+        }
+        self.owners = owners;
+        notices
+    }
+
+    /// The routes there are.
+    pub(crate) fn routes(&self) -> &BTreeSet<String> {
+        &self.routes
     }
 
     /// The owners of which anything is kept.
@@ -132,108 +247,146 @@ impl Slots {
         self.owners.keys().copied().collect()
     }
 
+    /// Tenants that have more activations than are loaded, for which there is room by now: as many as it is for.
+    pub(crate) fn could_fit(&self) -> Vec<Uuid> {
+        let mut room = self.room_for_tenants();
+        let mut found = Vec::new();
+        for (owner, owned) in &self.owners {
+            let PluginOwner::Tenant(tenant) = *owner else { continue };
+            let kept = owned.slots.iter().filter(|slot| slot.is_kept()).count();
+            let waiting = owned.slots.len() - kept;
+            let fit = waiting.min(self.bounds.of_owner.saturating_sub(kept)).min(room);
+            if fit > 0 {
+                found.push(tenant);
+                room -= fit;
+            }
+            if room == 0 {
+                break;
+            }
+        }
+        found
+    }
+
     /// Sets which upstreams may be called; what may call others than before is loaded again.
     pub(crate) fn allow(&mut self, allowed: Allowed) {
         let old = std::mem::replace(&mut self.allowed, allowed);
-        for (owner, slots) in &mut self.owners {
+        for (owner, owned) in &mut self.owners {
             if old.to(*owner) != self.allowed.to(*owner) {
-                slots.iter_mut().for_each(|slot| slot.next = Next::Load { tries: 0, at: None });
+                let loadable = |slot: &&mut Slot| !matches!(slot.next, Next::Lost | Next::TooMany);
+                let again = owned.slots.iter_mut().filter(loadable);
+                again.for_each(|slot| slot.next = Next::Load { tries: 0, at: None });
             }
         }
     }
 
-    /// The next plugin to load, of one owner after the other.
+    /// The next plugin to load: the operators' that were not tried yet, then of one owner after the other.
     pub(crate) fn job(&mut self, now: Instant) -> Option<Job> {
+        let (owner, plugin) = self.due(now)?;
+        let made = Made::of(owner, &plugin, self.allowed.to(owner));
+        self.turn = Some(owner);
+        Some(Job { owner, plugin, made })
+    }
+
+    fn due(&self, now: Instant) -> Option<(PluginOwner, StoredPlugin)> {
+        if let Some((0, slot)) = self.owners.get(&PluginOwner::Operators).and_then(|owned| owned.due(now)) {
+            return Some((PluginOwner::Operators, slot.wanted.clone()));
+        }
         let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
         let upto = self.turn.map_or(Bound::Unbounded, Bound::Included);
         let whole = self.turn.is_none();
         let first = self.owners.range((after, Bound::Unbounded));
         let rest = self.owners.range((Bound::Unbounded, upto)).filter(|_| !whole);
-        let due = |slot: &&Slot| matches!(slot.next, Next::Load { at, .. } if at.is_none_or(|at| at <= now));
-        let found = first.chain(rest).find_map(|(owner, slots)| Some((*owner, slots.iter().find(due)?)));
-        let (owner, slot) = found?;
-        let made = Made::of(owner, &slot.wanted, self.allowed.to(owner));
-        let job = Job { owner, plugin: slot.wanted.clone(), made };
-        self.turn = Some(owner);
-        Some(job)
+        first.chain(rest).find_map(|(owner, owned)| Some((*owner, owned.due(now)?.1.wanted.clone())))
+    }
+
+    /// Whether something waits that was never tried.
+    pub(crate) fn has_untried(&self) -> bool {
+        let untried = |slot: &Slot| matches!(slot.next, Next::Load { at: None, .. });
+        self.owners.values().flat_map(|owned| &owned.slots).any(untried)
     }
 
     /// When a load is to be tried again, if nothing else happens.
     pub(crate) fn retry(&self) -> Option<Instant> {
         let at = |slot: &Slot| match slot.next {
             Next::Load { at, .. } => at,
-            Next::Nothing => None,
+            _ => None,
         };
-        self.owners.values().flatten().filter_map(at).min()
+        self.owners.values().flat_map(|owned| &owned.slots).filter_map(at).min()
     }
 
     /// Takes what a load came to, unless something else is wanted by now.
-    pub(crate) fn ended(&mut self, job: &Job, ended: Ended, now: Instant) {
+    pub(crate) fn ended(&mut self, job: &Job, ended: Ended, now: Instant) -> Retired {
+        let mut retired = Retired::default();
+        if let Ended::Loaded(loaded) = &ended {
+            retired.loaded(loaded.clone());
+        }
         if *self.allowed.to(job.owner) != job.made.upstreams {
-            return;
+            return retired;
         }
         let allowed = Arc::clone(self.allowed.to(job.owner));
-        let Some(slots) = self.owners.get_mut(&job.owner) else { return };
-        if let Ended::Loaded(loaded) = ended {
-            // For every activation of just this version and configuration.
-            let at_hand = HashMap::from([(job.made.clone(), loaded)]);
-            for slot in slots.iter_mut().filter(|slot| slot.next != Next::Nothing) {
-                slot.take_at_hand(Made::of(job.owner, &slot.wanted, &allowed), &at_hand);
+        let Some(owned) = self.owners.get_mut(&job.owner) else { return retired };
+        match ended {
+            Ended::Loaded(loaded) => {
+                // For every activation of just this version and configuration.
+                let at_hand = HashMap::from([(job.made.clone(), loaded)]);
+                let loadable = |slot: &&mut Slot| matches!(slot.next, Next::Load { .. } | Next::Refused);
+                for slot in owned.slots.iter_mut().filter(loadable) {
+                    let made = Made::of(job.owner, &slot.wanted, &allowed);
+                    slot.take_at_hand(made, &at_hand, &mut retired);
+                }
+                owned.refresh(job.owner);
             }
-            return;
-        }
-        let Some(slot) = slots.iter_mut().find(|slot| slot.wanted == job.plugin) else { return };
-        slot.next = match (ended, slot.next) {
-            (Ended::Failed, Next::Load { tries, .. }) => {
-                let pause = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LONGEST_RETRY);
-                Next::Load { tries: tries.saturating_add(1), at: Some(now + pause) }
+            Ended::Refused | Ended::Failed => {
+                let slot = owned.slots.iter_mut().find(|slot| slot.wanted == job.plugin);
+                if let Some(slot) = slot
+                    && let Next::Load { tries, .. } = slot.next
+                {
+                    let pause = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LONGEST_RETRY);
+                    slot.next = match ended {
+                        Ended::Failed => Next::Load { tries: tries.saturating_add(1), at: Some(now + pause) },
+                        Ended::Loaded(_) | Ended::Refused => Next::Refused,
+                    };
+                }
             }
-            _ => Next::Nothing,
-        };
-        if !matches!(slot.works, Works::Plugin { .. }) {
-            slot.works = Works::Missing { how: slot.wanted.clone() };
         }
+        retired
     }
 
-    /// How many activations do not work as they are wanted.
-    pub(crate) fn unfulfilled(&self) -> usize {
-        self.owners.values().flatten().filter(|slot| !slot.is_as_wanted()).count()
+    /// How many activations are not at work as they are wanted, by why.
+    pub(crate) fn shortfalls(&self) -> BTreeMap<Shortfall, usize> {
+        let mut counts = BTreeMap::new();
+        for slot in self.owners.values().flat_map(|owned| &owned.slots) {
+            if let Some(why) = slot.shortfall(|route| self.is_route(route)) {
+                *counts.entry(why).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// How many activations there are.
     pub(crate) fn len(&self) -> usize {
-        self.owners.values().map(Vec::len).sum()
+        self.owners.values().map(|owned| owned.slots.len()).sum()
     }
 
-    /// The operators' uses for all requests; those for one route, by its prefix; those by tenant, the tenants' own after.
+    /// What requests meet: the operators' for all of them, for one route, by its prefix, and for one tenant; and the
+    /// tenants' own.
     pub(crate) fn uses(&self) -> Uses {
-        let mut uses = Uses::default();
-        // The operators come first.
-        for (owner, slots) in &self.owners {
-            let mut sorted: Vec<_> = slots.iter().filter_map(|slot| slot.works.how()).collect();
-            sorted.sort_by_key(|(how, _)| (how.route.is_some(), how.order, how.name.clone()));
-            for (how, what) in sorted {
-                let tenant = match owner {
-                    PluginOwner::Operators => how.tenant,
-                    PluginOwner::Tenant(tenant) => Some(*tenant),
+        let mut found = Uses::default();
+        for (owner, owned) in &self.owners {
+            if let PluginOwner::Tenant(tenant) = owner {
+                found.own.insert(*tenant, Arc::clone(&owned.own));
+                continue;
+            }
+            for (how, used) in uses(*owner, &owned.slots) {
+                let list = match (how.tenant, &how.route) {
+                    (Some(tenant), _) => found.tenants.entry(tenant).or_default(),
+                    (None, Some(route)) => found.routes.entry(without_slash(route).to_owned()).or_default(),
+                    (None, None) => &mut found.global,
                 };
-                let of_route = tenant.is_none().then_some(how.route.as_ref()).flatten();
-                let list = match (tenant, of_route) {
-                    (Some(tenant), _) => uses.tenants.entry(tenant).or_default(),
-                    (None, Some(route)) => uses.routes.entry(without_slash(route).to_owned()).or_default(),
-                    (None, None) => &mut uses.global,
-                };
-                list.push(Arc::new(Use {
-                    plugin: how.name.as_str().into(),
-                    route: how.route.clone(),
-                    tenants: None,
-                    share_percent: how.share_percent,
-                    own: matches!(owner, PluginOwner::Tenant(_)),
-                    what,
-                }));
+                list.push(used);
             }
         }
-        uses
+        found
     }
 }
 
@@ -243,41 +396,28 @@ pub(crate) struct Uses {
     pub(crate) global: Vec<Arc<Use>>,
     pub(crate) routes: HashMap<String, Vec<Arc<Use>>>,
     pub(crate) tenants: HashMap<Uuid, Vec<Arc<Use>>>,
+    pub(crate) own: HashMap<Uuid, Arc<[Arc<Use>]>>,
 }
 
-impl Slot {
-    /// Puts to work what is wanted, if that is loaded already; whether it is.
-    fn take_at_hand(&mut self, made: Made, at_hand: &HashMap<Made, Loaded>) -> bool {
-        let Some(loaded) = at_hand.get(&made).cloned() else { return false };
-        self.works = Works::Plugin { how: self.wanted.clone(), made, loaded };
-        self.next = Next::Nothing;
-        true
+impl Owned {
+    fn new(owner: PluginOwner, slots: Vec<Slot>) -> Self {
+        let mut owned = Self { slots, own: Arc::default() };
+        owned.refresh(owner);
+        owned
     }
 
-    fn is_as_wanted(&self) -> bool {
-        matches!(&self.works, Works::Plugin { how, .. } if *how == self.wanted)
+    /// The one to load next, of those that were tried least, and how often it was.
+    fn due(&self, now: Instant) -> Option<(u32, &Slot)> {
+        let due = self.slots.iter().filter_map(|slot| match slot.next {
+            Next::Load { tries, at } if at.is_none_or(|at| at <= now) => Some((tries, slot)),
+            _ => None,
+        });
+        due.min_by_key(|(tries, _)| *tries)
     }
-}
 
-/// What is loaded, by what it was made of.
-fn at_hand(slots: &[Slot]) -> HashMap<Made, Loaded> {
-    let loaded = |slot: &Slot| match &slot.works {
-        Works::Plugin { made, loaded, .. } => Some((made.clone(), loaded.clone())),
-        Works::Nothing | Works::Missing { .. } => None,
-    };
-    slots.iter().filter_map(loaded).collect()
-}
-
-impl Works {
-    fn how(&self) -> Option<(&StoredPlugin, What)> {
-        match self {
-            Self::Nothing => None,
-            Self::Plugin { how, loaded, .. } => {
-                Some((how, What::Runs { plugin: loaded.clone(), shadow: how.shadow }))
-            }
-            // What would have changed nothing is no reason to refuse anything.
-            Self::Missing { how } if how.shadow => Some((how, What::Missing(FailureMode::Open))),
-            Self::Missing { how } => Some((how, What::Missing(how.failure))),
+    fn refresh(&mut self, owner: PluginOwner) {
+        if matches!(owner, PluginOwner::Tenant(_)) {
+            self.own = uses(owner, &self.slots).into_iter().map(|(_, used)| used).collect();
         }
     }
 }

@@ -75,9 +75,16 @@ pub struct StoredPlugin {
     pub share_percent: u8,
     /// Whether it runs without changing anything.
     pub shadow: bool,
+    /// Whether the store has lost what it is made of: there is nothing to load.
+    pub lost: bool,
 }
 
 impl StoredPlugin {
+    /// Its place among its owner's of one level.
+    pub(crate) fn place(&self) -> (bool, u16, &str) {
+        (self.route.is_some(), self.order, &self.name)
+    }
+
     /// What makes it the successor of another: the same plugin for the same requests.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         (&self.name, &self.route, self.tenant) == (&other.name, &other.route, other.tenant)
