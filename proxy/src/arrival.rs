@@ -192,7 +192,7 @@ impl EdgeService {
             client: ctx.client,
             manages_plugins: matches!(route.target, TargetEntry::Local(_)) && manages_plugins(path),
         });
-        let Chosen { links, .. } = chosen.map_err(|unavailable| {
+        let Chosen { links, own } = chosen.map_err(|unavailable| {
             let plugin = &*unavailable.plugin;
             tracing::debug!(plugin, request_id = %ctx.id, "refused: a plugin at work is not loaded");
             ctx.code = Some("PLUGIN_FAILED");
@@ -214,7 +214,7 @@ impl EdgeService {
                     "the method is malformed",
                 ));
             };
-            ctx.plugins = Some(PluginRun::new(links, tenant, View::new(facts, request)));
+            ctx.plugins = Some(PluginRun::new(links, tenant, View::new(facts, request, own)));
         }
         Ok(())
     }

@@ -37,8 +37,9 @@ const HOP_BY_HOP: [&str; 8] = [
     "http2-settings",
 ];
 
-/// With these a response would decide about every page of its origin: a service worker over the console, say.
-const ORIGIN_WIDE: [&str; 8] = [
+/// With these a response decides about every page of its origin: a service worker over the console, say. Neither a
+/// workspace nor a tenant's own plugin sets them.
+pub(crate) const ORIGIN_WIDE: [&str; 8] = [
     "service-worker-allowed",
     "clear-site-data",
     "strict-transport-security",

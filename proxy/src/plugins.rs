@@ -30,7 +30,7 @@ pub use load::{PluginError, PluginLoader};
 pub(crate) use properties::Properties;
 pub use slots::MAX_OWNER_PLUGINS;
 pub use stored::{ModuleSource, PluginOwner, StoredPlugin};
-pub(crate) use view::{View, may_write};
+pub(crate) use view::View;
 
 use coditect_proxy_wasm::{Chain, Link, SharedExchange};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,10 +3,9 @@
 use crate::forward::REQUEST_ID;
 use crate::framing::{self, Length};
 use crate::origin::{Event, Origin};
-use crate::plugins::{grpc_status, may_write};
+use crate::plugins::grpc_status;
 use crate::reply::{Reply, full};
 use crate::request::RequestCtx;
-use coditect_proxy_wasm::HeaderMap;
 use coditect_proxy_wasm::LocalResponse;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -68,16 +67,13 @@ fn broken(session: &mut Session, error: Box<Error>) -> pingora::Result<()> {
     Err(error)
 }
 
-/// A plugin's own response. `is_grpc`: to a gRPC client, which gets it as trailers without a body, as Envoy does it.
+/// A plugin's own response, of headers that it may write. `is_grpc`: to a gRPC client, which gets it as trailers without a body, as Envoy does it.
 pub(crate) fn from_plugin(local: LocalResponse, is_grpc: bool) -> Reply {
     let body = if is_grpc { Vec::new() } else { local.body.clone() };
     let mut reply = Reply::new(full(body));
     let status = StatusCode::from_u16(local.status).unwrap_or(StatusCode::FORBIDDEN);
     *reply.status_mut() = if is_grpc { StatusCode::OK } else { status };
-    // What a plugin may not write into a response, it may not write into its own either.
-    for (name, value) in
-        local.headers.into_iter().filter(|(name, value)| may_write(HeaderMap::Response, name, value))
-    {
+    for (name, value) in local.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&name), HeaderValue::from_bytes(&value)) {
             reply.headers_mut().append(name, value);
         }

@@ -250,7 +250,11 @@ impl Pipeline<'_> {
     fn reply_to(&mut self, departure: Departure) -> pingora::Result<Reply> {
         let ctx = &mut *self.ctx;
         let (code, reply) = match departure {
-            Departure::Stopped(_, Stop::Respond(local)) => {
+            Departure::Stopped(_, Stop::Respond(mut local)) => {
+                if let Some(run) = &ctx.plugins {
+                    let view = run.view();
+                    local.headers.retain(|(name, value)| view.may_respond_with(name, value));
+                }
                 self.receiving.details.clone_from(&local.details);
                 let is_grpc = self.sending.is_grpc;
                 ("PLUGIN_RESPONSE", respond::from_plugin(local, is_grpc))

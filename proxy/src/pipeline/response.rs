@@ -135,8 +135,7 @@ impl Pipeline<'_> {
         view.progress.bytes_in = self.ctx.bytes_in;
         view.progress.code = self.ctx.code;
         view.progress.details.clone_from(&self.receiving.details);
-        view.response = Some(head);
-        view.response_trailers = None;
+        view.show(head);
     }
 
     async fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), Departure> {
@@ -204,11 +203,15 @@ impl Pipeline<'_> {
         let (method, version) = (&self.receiving.method, self.receiving.version);
         let frame = |head: &mut ResponseHeader| framing::response(head, method, version, length);
         let framed = match &self.ctx.plugins {
-            Some(run) => match &mut run.view().response {
-                // The plugins' log phase sees the head as it was written.
-                Some(head) => frame(head).map(|ends| Some((head.clone(), ends))),
-                None => Ok(None),
-            },
+            Some(run) => {
+                let mut view = run.view();
+                view.confine_response();
+                match &mut view.response {
+                    // The plugins' log phase sees the head as it was written.
+                    Some(head) => frame(head).map(|ends| Some((head.clone(), ends))),
+                    None => Ok(None),
+                }
+            }
             None => self
                 .receiving
                 .head

@@ -50,7 +50,8 @@ impl Pipeline<'_> {
 
     /// The head as the plugins left it, if it still switches.
     fn switched_head(&self) -> Option<Box<ResponseHeader>> {
-        let view = self.ctx.plugins.as_ref()?.view();
+        let mut view = self.ctx.plugins.as_ref()?.view();
+        view.confine_response();
         let head = view.response.as_ref()?;
         (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| head.clone())
     }

@@ -5,6 +5,7 @@
 
 use super::attributes::{self, Facts, Progress};
 use super::properties::Properties;
+use crate::forward::ORIGIN_WIDE;
 use coditect_proxy_wasm::{Exchange, HeaderMap, Refused, SharedExchange};
 use http::header::{CONNECTION, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue};
@@ -56,12 +57,18 @@ pub(crate) struct View {
     pub(crate) properties: Properties,
     /// Which of [`REQUEST_PSEUDO`] a plugin took away.
     removed: [bool; 4],
+    /// Whether one of the plugins is a tenant's own.
+    tenants_own: bool,
+    /// Those of [`ORIGIN_WIDE`] that the response had before plugins saw it, where that matters.
+    origin_wide: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl View {
-    /// A view of a request that has just been let in.
-    pub(crate) fn new(facts: Facts, request: RequestHeader) -> Self {
+    /// A view of a request that has just been let in. `tenants_own`: whether one of its plugins is its tenant's own.
+    pub(crate) fn new(facts: Facts, request: RequestHeader, tenants_own: bool) -> Self {
         Self {
+            tenants_own,
+            origin_wide: Vec::new(),
             facts: Arc::new(facts),
             progress: Progress::default(),
             request,
@@ -90,6 +97,41 @@ impl View {
             }
         }
         Ok(std::mem::replace(request, outline))
+    }
+
+    /// Shows a response before plugins change it.
+    pub(crate) fn show(&mut self, head: Box<ResponseHeader>) {
+        if self.tenants_own {
+            self.origin_wide = origin_wide(&head);
+        }
+        self.response = Some(head);
+        self.response_trailers = None;
+    }
+
+    /// Takes from the response what speaks for the whole origin and was not in it before plugins saw it, where one of
+    /// them is a tenant's own: the origin is everybody's. Which of them wrote it is not known, so that an operators'
+    /// plugin cannot set these there either.
+    pub(crate) fn confine_response(&mut self) {
+        let Some(response) = self.response.as_mut().filter(|_| self.tenants_own) else { return };
+        let (kept, added): (Vec<_>, Vec<_>) =
+            origin_wide(response).into_iter().partition(|header| self.origin_wide.contains(header));
+        if added.is_empty() {
+            return;
+        }
+        for name in ORIGIN_WIDE {
+            response.remove_header(name);
+        }
+        for (name, value) in kept {
+            // It was just there.
+            drop(response.append_header(name, value));
+        }
+    }
+
+    /// Whether a plugin's own response may have this header.
+    pub(crate) fn may_respond_with(&self, name: &[u8], value: &[u8]) -> bool {
+        let confined =
+            self.tenants_own && ORIGIN_WIDE.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        !confined && may_write(HeaderMap::Response, name, value)
     }
 
     /// Whether a plugin left the request without what is needed to send it anywhere. Envoy answers 404 then.
@@ -225,8 +267,14 @@ impl View {
     }
 }
 
+/// What of a response speaks for its whole origin.
+fn origin_wide(response: &ResponseHeader) -> Vec<(HeaderName, HeaderValue)> {
+    let wide = response.headers.iter().filter(|(name, _)| ORIGIN_WIDE.contains(&name.as_str()));
+    wide.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Whether a plugin may put this header into a message.
-pub(crate) fn may_write(map: HeaderMap, name: &[u8], value: &[u8]) -> bool {
+fn may_write(map: HeaderMap, name: &[u8], value: &[u8]) -> bool {
     matches!(writable(map, name, value), Ok(Some(_)))
 }
 
