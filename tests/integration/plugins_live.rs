@@ -1,7 +1,8 @@
 //! Plugins that are put to work over the API of a running edge: whom they touch, how soon, and what a restart keeps.
 
 use crate::support::edge::project;
-use crate::support::{Account, Config, DEADLINE, Edge, Request, Response, Upstream, wait_for};
+use crate::support::guest::{Guest, Guests};
+use crate::support::{Account, Answer, Config, DEADLINE, Edge, Request, Response, Upstream, wait_for};
 use serde_json::{Value, json};
 
 /// The policy that `plugins/examples/build` compiles. It marks every response it sees.
@@ -47,9 +48,13 @@ impl Scene {
 
     /// Uploads the policy as `policy`; `query` says in whose name.
     async fn upload(&self, query: &str) {
-        let request = Request::new("POST", &format!("/api/v5/plugins/policy/versions{query}"));
+        self.upload_as("policy", policy(), query).await;
+    }
+
+    async fn upload_as(&self, name: &str, module: Vec<u8>, query: &str) {
+        let request = Request::new("POST", &format!("/api/v5/plugins/{name}/versions{query}"));
         let request = request.header("content-type", "application/wasm").bearer(&self.ada.token);
-        self.edge.send(request.body(policy())).await.data(201);
+        self.edge.send(request.body(module)).await.data(201);
     }
 
     /// Does something with the policy.
@@ -63,11 +68,16 @@ impl Scene {
         self.edge.send(request.header("x-coditect-region", region)).await
     }
 
-    /// Whether a request from this region is let through, and meets the policy, by now.
+    /// Whether a request from this region is let through, and meets the policy, by now. While that is loaded for the
+    /// first time neither.
     async fn passes(&self, who: &Account, region: &str) -> (bool, bool) {
         let answer = self.asks(who, region).await;
         match answer.status {
             200 => (true, answer.header("x-policy-plugin").is_some()),
+            503 => {
+                assert_eq!(answer.refusal(), (503, "PLUGIN_FAILED".into()), "{}", answer.text());
+                (false, false)
+            }
             _ => {
                 assert_eq!(answer.refusal(), (403, "POLICY_DENIED".into()), "{}", answer.text());
                 (false, true)
@@ -210,4 +220,91 @@ async fn a_shadow_is_watched_and_changes_nothing() {
         .await;
     scene.post("activate", denying("blocked")).await.data(200);
     scene.until("it is in force", &scene.ada, "blocked", REFUSED).await;
+}
+
+#[tokio::test]
+async fn an_activation_for_a_route_that_is_none_is_shown_and_told_once() {
+    let scene = Scene::set().await;
+    scene.upload("").await;
+    let reason = [("reason", "no_route")];
+    let astray = async || scene.edge.metrics().await.sum("coditect_plugins_unfulfilled", &reason);
+    scene.post("activate", json!({ "version": 1, "route": "/nowhere" })).await.data(200);
+    wait_for("it is shown", DEADLINE, async || (astray().await == 1.0).then_some(())).await;
+    // Read again with each change.
+    scene.post("activate", denying("blocked")).await.data(200);
+    scene.until("the other is at work", &scene.ada, "blocked", REFUSED).await;
+    assert_eq!(astray().await, 1.0);
+    let errors = scene.edge.stderr();
+    let told: Vec<&str> =
+        errors.lines().filter(|line| line.contains("a route that the configuration does not have")).collect();
+    assert_eq!(told.len(), 1, "{errors}");
+    assert!(told[0].contains("/nowhere") && told[0].contains("/theia"), "{}", told[0]);
+
+    let config = scene.config.clone().route("/nowhere", "local = 'console'\nauth = 'public'");
+    assert!(scene.edge.reload(&config).await, "{}", scene.edge.stderr());
+    assert_eq!(astray().await, 0.0);
+}
+
+/// Speaks for the whole origin in every response, and in one of its own.
+fn presumptuous() -> Guest {
+    let mut guest = Guest::new();
+    let (name, value) = (guest.string("strict-transport-security"), guest.string("max-age=0"));
+    let headers = [
+        guest.add_header(2, "clear-site-data", "\"*\""),
+        guest.add_header(2, "service-worker-allowed", "/"),
+        guest.add_header(2, "x-own", "1"),
+        format!("(drop (call $proxy_replace_header_map_value (i32.const 2) {name} {value}))"),
+    ];
+    let (asked, nothing) = (guest.string("x-answer"), guest.string(""));
+    let pairs = guest.pairs(&[("clear-site-data", "\"*\""), ("x-local", "1")]);
+    let answer = format!(
+        "(if (i32.eqz (call $proxy_get_header_map_value (i32.const 0) {asked} (i32.const 64) (i32.const 68))) \
+         (then (drop (call $proxy_send_local_response (i32.const 200) {nothing} {nothing} {pairs} (i32.const -1))) \
+         (return (i32.const 1)))) (i32.const 0)"
+    );
+    guest
+        .on("proxy_on_request_headers", &answer)
+        .on("proxy_on_response_headers", &format!("{} (i32.const 0)", headers.concat()))
+}
+
+#[tokio::test]
+async fn a_tenants_own_plugin_does_not_speak_for_the_whole_origin() {
+    let guests = Guests::new();
+    let app = Upstream::start(|_| Answer::ok("app").with("strict-transport-security", "max-age=60")).await;
+    let mut operators = Guest::new();
+    let added = operators.add_header(2, "alt-svc", "clear");
+    let operators = operators.on("proxy_on_response_headers", &format!("{added} (i32.const 0)"));
+    let config = Config::standard(app.address)
+        .upstream("app", app.address)
+        .plugin_file("operators", &guests.file("operators", operators), "")
+        .route("/app", "upstream = 'app'\nauth = 'jwt'\nplugins = [{ plugin = 'operators' }]");
+    let edge = Edge::start(&config).await;
+    let ada = edge.register("ada@example.com").await;
+    let eve = edge.register("eve@example.com").await;
+    let scene = Scene { edge, config, ada, eve };
+    scene.upload_as("own", presumptuous().wasm(), "").await;
+    let activate = Request::post("/api/v5/plugins/own/activate", &json!({ "version": 1 }));
+    scene.edge.send(activate.bearer(&scene.ada.token)).await.data(200);
+    let get =
+        async |who: &Account, target: &str| scene.edge.send(Request::get(target).bearer(&who.token)).await;
+    wait_for("the plugin is at work", DEADLINE, async || {
+        get(&scene.ada, "/app").await.header("x-own").is_some().then_some(())
+    })
+    .await;
+
+    const WIDE: [&str; 3] = ["clear-site-data", "service-worker-allowed", "alt-svc"];
+    for target in ["/app", "/api/v5/users/me"] {
+        let answer = get(&scene.ada, target).await;
+        assert_eq!((answer.status, answer.header("x-own")), (200, Some("1")), "{target}");
+        assert_eq!(WIDE.map(|name| answer.header(name)), [None; 3], "{target}");
+        let transport = answer.header("strict-transport-security");
+        assert_ne!(transport, Some("max-age=0"), "{target}: what the origin said is not overwritten");
+    }
+    let asked = Request::get("/app").bearer(&scene.ada.token).header("x-answer", "1");
+    let answer = scene.edge.send(asked).await;
+    assert_eq!((answer.header("x-local"), answer.header("x-own")), (Some("1"), Some("1")));
+    assert_eq!(WIDE.map(|name| answer.header(name)), [None; 3], "nor in a response of its own");
+    let others = get(&scene.eve, "/app").await;
+    assert_eq!(others.header("strict-transport-security"), Some("max-age=60"));
+    assert_eq!(others.header("alt-svc"), Some("clear"), "the operators' plugin may, where no tenant's is");
 }
