@@ -162,7 +162,7 @@ impl Plugin {
             exhausted: get(&counters.exhausted),
             quarantined: self.inner.facts.quarantine.count() as u64,
             refused_in_quarantine: get(&counters.refused_in_quarantine),
-            refused_while_slow: get(&counters.refused_while_slow),
+            refused_busy: get(&counters.refused_busy),
             log_lines_dropped: get(&counters.log_lines_dropped),
             budgets_crossed: counters.budgets_crossed.counts(),
         }

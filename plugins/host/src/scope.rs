@@ -78,7 +78,7 @@ pub(crate) struct Counters {
     pub(crate) instances_shared: AtomicU64,
     pub(crate) exhausted: AtomicU64,
     pub(crate) refused_in_quarantine: AtomicU64,
-    pub(crate) refused_while_slow: AtomicU64,
+    pub(crate) refused_busy: AtomicU64,
     pub(crate) log_lines_dropped: AtomicU64,
     pub(crate) budgets_crossed: BudgetCounters,
 }

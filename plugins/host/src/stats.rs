@@ -31,7 +31,7 @@ pub struct PluginStats {
     /// Lines beyond [`Limits::log_lines_per_second`](crate::Limits).
     pub log_lines_dropped: u64,
     /// Streams and events that found too many callbacks of a slow plugin waiting.
-    pub refused_while_slow: u64,
+    pub refused_busy: u64,
     /// How often guests crossed each budget, summed over tenants.
     pub budgets_crossed: BudgetCounts,
 }

@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 128;
 /// A number of [`PluginStats`], its name and help.
 type Stat = (&'static str, &'static str, fn(&PluginStats) -> u64);
 
-const COUNTERS: [Stat; 5] = [
+const COUNTERS: [Stat; 6] = [
     (
         "coditect_plugin_instances_shared_total",
         "Streams that shared a busy instance because their tenant had all it may have.",
@@ -41,6 +41,12 @@ const COUNTERS: [Stat; 5] = [
         "coditect_plugin_refused_in_quarantine_total",
         "Streams refused because the plugin is in quarantine for their tenant.",
         |stats| stats.refused_in_quarantine,
+    ),
+    (
+        "coditect_plugin_refused_busy_total",
+        "Streams and events refused because too much of the plugin's work waited: its starts, or, after it crossed its CPU \
+         budget for a tenant, its callbacks for that tenant.",
+        |stats| stats.refused_busy,
     ),
     ("coditect_plugin_log_lines_dropped_total", "Log lines of guests beyond their plugin's rate.", |stats| {
         stats.log_lines_dropped

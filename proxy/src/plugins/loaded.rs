@@ -61,7 +61,10 @@ impl LinkObserver for Observer {
 
     fn failed(&self, error: &StreamError) {
         // Nothing ran, and each has a counter of its own: a line for every request would only flood the log.
-        if matches!(error, StreamError::Quarantined { .. } | StreamError::Exhausted { .. }) {
+        if matches!(
+            error,
+            StreamError::Quarantined { .. } | StreamError::Exhausted { .. } | StreamError::Busy { .. }
+        ) {
             tracing::debug!(plugin = self.series.label(), %error, "plugin was not run");
             return;
         }

@@ -116,7 +116,7 @@ impl Plugin {
 
     /// Too much of its work waits.
     pub(crate) fn busy(&self) -> StreamError {
-        Counters::add(&self.inner.facts.counters.refused_while_slow);
+        Counters::add(&self.inner.facts.counters.refused_busy);
         StreamError::Busy { plugin: self.shared_name() }
     }
 

@@ -125,7 +125,7 @@ impl Cell {
         }
         let scope = Arc::clone(&self.scope);
         if scope.plugin.threads.submit(Worker::Slow(&scope), move || self.handle(event)).is_err() {
-            Counters::add(&scope.plugin.counters.refused_while_slow);
+            Counters::add(&scope.plugin.counters.refused_busy);
         }
     }
 
