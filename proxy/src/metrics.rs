@@ -26,7 +26,7 @@ const CALLBACKS: [&str; 6] = [
     "response_trailers",
 ];
 /// What a plugin in shadow mode can come to.
-const VERDICTS: [&str; 5] = ["pass", "respond", "hold", "close", "fail"];
+const VERDICTS: [&str; 6] = ["pass", "respond", "hold", "close", "fail", "skipped"];
 
 /// The most plugins of tenants that have series of their own: what tenants upload has no other bound. The configuration's
 /// and the operators' do not count.

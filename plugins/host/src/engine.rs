@@ -50,8 +50,6 @@ pub(crate) struct EngineInner {
     evicted: AtomicU64,
     exhausted: AtomicU64,
     pub(crate) threads: Arc<Threads>,
-    /// None where fuel is the meter.
-    ticker: Option<Ticker>,
 }
 
 impl Engine {
@@ -75,12 +73,8 @@ impl Engine {
                 Some(ticker.map_err(EngineError::Thread)?)
             }
         };
-        let threads = match &ticker {
-            Some(ticker) if settings.own_threads => {
-                Threads::start(ticker.ticking()).map_err(EngineError::Thread)?
-            }
-            _ => Threads::none(),
-        };
+        let own = ticker.is_some() && settings.own_threads;
+        let threads = Threads::new(ticker, own).map_err(EngineError::Thread)?;
         let cache = settings
             .cache_dir
             .clone()
@@ -98,7 +92,6 @@ impl Engine {
             evicted: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
             threads,
-            ticker,
             runtime,
             settings,
         };
@@ -194,7 +187,7 @@ impl Engine {
 
 impl EngineInner {
     pub(crate) fn ticking(&self) -> Ticking {
-        self.ticker.as_ref().map_or_else(Ticking::nobody, Ticker::ticking)
+        self.threads.ticking()
     }
 
     pub(crate) fn next_use(&self) -> u64 {

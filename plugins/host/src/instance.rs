@@ -412,6 +412,10 @@ fn trap(store: &mut Store<HostState>, function: &'static str, error: &wasmtime::
         Some(trap) => TrapCause::Wasm(trap.to_string()),
         None => TrapCause::Wasm(format!("{error:#}")),
     });
+    // Whatever else it did in the end.
+    if state.call.cpu_from.is_some_and(|from| thread_cpu().saturating_sub(from) >= state.call.cpu_budget) {
+        state.scope.make_slow();
+    }
     let mut backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
     if backtrace.len() > MAX_BACKTRACE_BYTES {
         let mut end = MAX_BACKTRACE_BYTES;

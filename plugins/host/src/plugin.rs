@@ -16,7 +16,6 @@ use crate::pool::Pool;
 use crate::quarantine::Quarantine;
 use crate::scope::PluginFacts;
 use crate::stats::PluginStats;
-use crate::threads::Worker;
 
 mod canary;
 mod config;
@@ -196,10 +195,6 @@ impl Plugin {
 impl Drop for PluginInner {
     fn drop(&mut self) {
         self.facts.quarantine.close();
-        let pool = Arc::clone(&self.pool);
-        // Guests have a last word, and whoever let go of the plugin may have requests to serve.
-        if self.facts.threads.submit(Worker::Starter, move || pool.close()).is_err() {
-            self.pool.close();
-        }
+        self.pool.close(&self.facts.threads);
     }
 }

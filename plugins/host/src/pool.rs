@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::error::StreamError;
 use crate::instance::Instance;
 use crate::scope::{Counters, Scope};
+use crate::threads::{Threads, Worker};
 
 mod cell;
 mod tenant;
 
 pub(crate) use cell::{Cell, Lease};
-pub(crate) use tenant::Opening;
+pub(crate) use tenant::{Opening, Order};
 use tenant::{Pick, Tenant};
 
 /// From this many tenants on, those whose instances all trapped are looked for and forgotten.
@@ -135,15 +136,32 @@ impl Pool {
         true
     }
 
-    /// Ends all instances. Called when the plugin and its streams are gone.
-    pub(crate) fn close(&self) {
+    /// Ends all instances, one after the other. Called when the plugin and its streams are gone.
+    pub(crate) fn close(&self, threads: &Arc<Threads>) {
         let tenants = std::mem::take(&mut self.tenants.write().unwrap_or_else(PoisonError::into_inner).map);
-        for tenant in tenants.into_values() {
-            for cell in tenant.take_all() {
-                cell.end();
-            }
-        }
+        end_all(threads, tenants.into_values().flat_map(|tenant| tenant.take_all()).collect());
     }
+}
+
+/// Guests have a last word, and whoever let go of the plugin may have requests to serve: so starters end them, and others'
+/// starts come between. Where too much waits for those they end without one, as those of slow plugins do.
+fn end_all(threads: &Arc<Threads>, mut cells: Vec<Arc<Cell>>) {
+    if !threads.are_own() {
+        cells.iter().for_each(Cell::end);
+        return;
+    }
+    let Some(cell) = cells.pop() else { return };
+    let next = Arc::clone(threads);
+    let end = move || {
+        if cell.scope.is_apart() {
+            cell.abandon();
+        } else {
+            cell.end();
+        }
+        drop(cell);
+        end_all(&next, cells);
+    };
+    drop(threads.submit(Worker::Starter, end));
 }
 
 impl Tenants {

@@ -107,7 +107,7 @@ pub(crate) struct Scope {
     watched: AtomicU32,
     /// One of those measured took too long.
     overran: AtomicBool,
-    /// Callbacks that wait for the thread for slow ones.
+    /// Callbacks that wait for the thread for slow ones, or run there.
     pub(crate) waiting: AtomicUsize,
     /// What a canary counted is gone with it, and its failures are told to whoever loads the plugin.
     pub(crate) canary: bool,
@@ -138,9 +138,17 @@ impl Scope {
         }
     }
 
-    /// Whether the plugin lately crossed its CPU budget for this tenant: then its callbacks run on a thread of their own.
-    pub(crate) fn is_slow(&self) -> bool {
-        self.is_before(&self.slow_until)
+    /// Whether callbacks for this tenant run on a thread of their own: the plugin lately crossed its CPU budget, or some of
+    /// those that ran there because of that still wait, which go first.
+    pub(crate) fn is_apart(&self) -> bool {
+        let threads = self.plugin.threads.are_own();
+        threads && (self.waiting.load(Ordering::Acquire) > 0 || self.is_before(&self.slow_until))
+    }
+
+    /// The plugin crossed its CPU budget for this tenant.
+    pub(crate) fn make_slow(&self) {
+        let now = self.plugin.environment.monotonic_nanoseconds();
+        self.slow_until.store(now.saturating_add(nanoseconds(SLOW_FOR)), Ordering::Relaxed);
     }
 
     /// Whether the plugin lately trapped or did not start for this tenant.
@@ -194,8 +202,7 @@ impl Scope {
             self.plugin.crossed(budget);
         }
         if matches!(trap.cause, TrapCause::Cpu(_)) {
-            let now = self.plugin.environment.monotonic_nanoseconds();
-            self.slow_until.store(now.saturating_add(nanoseconds(SLOW_FOR)), Ordering::Relaxed);
+            self.make_slow();
         }
         self.failed(|| format!("`{}` trapped: {}", trap.function, trap.cause));
     }

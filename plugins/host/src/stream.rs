@@ -14,7 +14,7 @@ use crate::error::StreamError;
 use crate::exchange::{Exchange, LocalResponse, Outcome, SharedExchange};
 use crate::plugin::Plugin;
 use crate::pool::Lease;
-use crate::threads::Worker;
+use crate::threads::{Worker, is_slow_one};
 
 /// Rings when something happened to one of a request's streams from outside its own callbacks.
 #[derive(Debug, Default)]
@@ -311,50 +311,58 @@ impl StreamContext {
     }
 
     /// Has something done with the stream in `slot`: on this thread, or, where its plugin lately took too long, on that for
-    /// such plugins. A stream that did not get its turn there is gone.
+    /// such plugins. It is still there when it did not get its turn, and gone only after a panic. Not cancellation safe:
+    /// where nobody waits any more the stream ends there.
     pub(crate) async fn run<T: Send + 'static>(
         slot: &mut Option<Self>,
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Option<Result<T, StreamError>> {
         let stream = slot.as_mut()?;
-        let scope = stream.lease.scope();
-        if !scope.is_slow() {
+        if !stream.is_apart() {
             return Some(Ok(work(stream)));
         }
-        let (scope, plugin) = (Arc::clone(scope), stream.plugin.clone());
-        let mut moved = slot.take()?;
+        let (scope, plugin) = (Arc::clone(stream.lease.scope()), stream.plugin.clone());
+        let lent = Arc::new(Mutex::new(slot.take()));
+        let borrowed = Arc::clone(&lent);
         let job = move || {
-            let done = work(&mut moved);
-            (moved, done)
+            let mut stream = take(&borrowed)?;
+            let done = work(&mut stream);
+            *borrowed.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+            Some(done)
         };
-        match scope.plugin.threads.run(Worker::Slow(&scope), job).await {
-            Ok((moved, done)) => {
-                *slot = Some(moved);
-                Some(Ok(done))
-            }
-            Err(_) => Some(Err(plugin.busy())),
-        }
+        let done = scope.plugin.threads.run(Worker::Slow(&scope), job).await;
+        *slot = take(&lent);
+        Some(done.ok().flatten().ok_or_else(|| plugin.busy()))
     }
 
     /// As [`close`](Self::close), on the thread for slow plugins where it belongs there; `failed` is told of an error.
     pub(crate) fn close_anywhere(self, failed: impl FnOnce(&StreamError) + Send + 'static) {
-        let scope = Arc::clone(self.lease.scope());
+        if !self.is_apart() {
+            if let Err(error) = self.close() {
+                failed(&error);
+            }
+            return;
+        }
+        let (scope, plugin) = (Arc::clone(self.lease.scope()), self.plugin.clone());
         let close = move || {
             if let Err(error) = self.close() {
                 failed(&error);
             }
         };
-        if scope.is_slow() {
-            // Without its turn the stream ends as one that is dropped.
-            drop(scope.plugin.threads.submit(Worker::Slow(&scope), close));
-        } else {
-            close();
+        if scope.plugin.threads.submit(Worker::Slow(&scope), close).is_err() {
+            // It ended as one that is dropped.
+            drop(plugin.busy());
         }
     }
 
-    /// Whether its plugin lately took too long.
-    pub(crate) fn is_slow(&self) -> bool {
-        self.lease.scope().is_slow()
+    /// Adds to what is held of the body, for a callback that did not come.
+    pub(crate) fn keep(&self, direction: Direction, bytes: Bytes) {
+        self.state.lock().leg(direction).body.push(bytes);
+    }
+
+    /// Whether its callbacks run on the thread for slow plugins.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.lease.scope().is_apart()
     }
 
     /// Whether the guest holds that half back.
@@ -400,14 +408,27 @@ impl Drop for StreamContext {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        if self.lease.scope().is_slow() {
-            // Its guest is not told. Nothing new comes to an instance that still believes in a stream that is over.
-            self.lease.abandon();
+        let scope = self.lease.scope();
+        if scope.is_apart() && !is_slow_one() {
+            let (lease, state) = (self.lease.again(), Arc::clone(&self.state));
+            let end = move || end_abandoned(&lease, &state);
+            if scope.plugin.threads.submit(Worker::Slow(scope), end).is_err() {
+                // Its guest cannot be told, and would believe in the stream for ever.
+                self.lease.abandon();
+            }
             return;
         }
-        match self.lease.with(|instance| instance.end_stream(&self.state, false)) {
-            Ok(()) | Err(StreamError::InstanceLost { .. }) => {}
-            Err(error) => tracing::warn!(%error, "a plugin failed while an abandoned stream was deleted"),
-        }
+        end_abandoned(&self.lease, &self.state);
     }
+}
+
+fn end_abandoned(lease: &Lease, state: &Arc<StreamState>) {
+    match lease.with(|instance| instance.end_stream(state, false)) {
+        Ok(()) | Err(StreamError::InstanceLost { .. }) => {}
+        Err(error) => tracing::warn!(%error, "a plugin failed while an abandoned stream was deleted"),
+    }
+}
+
+fn take(lent: &Mutex<Option<StreamContext>>) -> Option<StreamContext> {
+    lent.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

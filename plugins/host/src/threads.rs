@@ -3,40 +3,56 @@
 //! A callback of a plugin in good standing takes microseconds and runs where its request does. Not so:
 //!
 //! - the start of an instance, for which a guest has a hundred times as long, and its end: *starters* do that;
-//! - all callbacks of a plugin that lately crossed its CPU budget for a tenant ([`Scope::is_slow`]). Each could take all of
-//!   its budget again, and whoever shares the thread would wait that long. One thread of the lowest priority does that.
+//! - all callbacks of a plugin that lately crossed its CPU budget for a tenant ([`Scope::is_apart`]). Each could take all of
+//!   its budget again, and whoever shares the thread would wait that long. One thread of low priority does that.
 //!
 //! An engine that measures by fuel has no threads: everything runs where it is called, for the same result each time.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::scope::Scope;
-use crate::ticker::Ticking;
+use crate::ticker::{Ticker, Ticking};
 
 /// Starts and ends of instances at a time.
 const STARTERS: usize = 2;
-/// Starts and ends that wait. Past it a start is refused, and an end is done by whoever wants it.
+/// Starts of one tenant's that wait for a starter or are under way, over all plugins; further ones wait for their turn.
+const MAX_STARTS_EACH: usize = 2;
+/// Starts and ends that wait. Past it a start is refused, and an end left out.
 const MAX_STARTS: usize = 1024;
 /// Callbacks of slow plugins that wait, over all tenants.
-const MAX_SLOW: usize = 256;
-/// Of them, those of one plugin for one tenant. More of its requests are failed by it at once.
-const MAX_SLOW_EACH: usize = 16;
-/// `nice(2)`: what is left of the machine.
-const LOWEST_PRIORITY: i32 = 19;
+const MAX_SLOW: usize = 512;
+/// Of them, those of one tenant. More of its requests are failed by the plugin at once.
+const MAX_SLOW_EACH: usize = 32;
+/// `nice(2)`: a tenth of what a request's thread has on a core that both want. Not less, since it takes locks that those want.
+const LOW_PRIORITY: i32 = 10;
+/// From so many tenants on, those that start nothing are forgotten.
+const SWEEP_TURNS: usize = 256;
+
+thread_local! {
+    static IS_SLOW: Cell<bool> = const { Cell::new(false) };
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// An engine's threads. They end when the last plugin and the engine are gone.
+/// By tenant, how many callbacks wait.
+type Waiting = Arc<Mutex<HashMap<Arc<str>, usize>>>;
+
+/// An engine's threads. They end when the engine and the last of what it made are gone.
 pub(crate) struct Threads {
     starters: Option<SyncSender<Job>>,
     slow: Option<SyncSender<Job>>,
-    ticking: Ticking,
+    waiting: Waiting,
+    turns: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
+    /// None where fuel is the meter. As long as there is a guest that could run, there is somebody who cuts it off.
+    ticker: Option<Ticker>,
 }
 
 /// Who is to do a job.
@@ -49,33 +65,39 @@ pub(crate) enum Worker<'a> {
 }
 
 impl Threads {
-    /// None at all: every job is done by who wants it.
-    pub(crate) fn none() -> Arc<Self> {
-        Arc::new(Self { starters: None, slow: None, ticking: Ticking::nobody() })
+    /// `own`: there are threads; else every job is done by who wants it.
+    pub(crate) fn new(ticker: Option<Ticker>, own: bool) -> std::io::Result<Arc<Self>> {
+        let (starters, slow) = match own {
+            false => (None, None),
+            true => (
+                Some(spawn("wasm-start", STARTERS, MAX_STARTS, || {})?),
+                Some(spawn("wasm-slow", 1, MAX_SLOW, be_slow)?),
+            ),
+        };
+        Ok(Arc::new(Self { starters, slow, waiting: Waiting::default(), turns: Mutex::default(), ticker }))
     }
 
-    pub(crate) fn start(ticking: Ticking) -> std::io::Result<Arc<Self>> {
-        let starters = spawn("wasm-start", STARTERS, MAX_STARTS, || {})?;
-        let slow = spawn("wasm-slow", 1, MAX_SLOW, || {
-            // On Linux a priority is a thread's own; without one this thread is as good as the others.
-            if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
-                tracing::warn!(%error, "slow plugins run with the priority of requests");
-            }
-        })?;
-        Ok(Arc::new(Self { starters: Some(starters), slow: Some(slow), ticking }))
+    /// Whether there are any.
+    pub(crate) fn are_own(&self) -> bool {
+        self.slow.is_some()
     }
 
-    /// Has a job done. Given back where too many wait already.
+    pub(crate) fn ticking(&self) -> Ticking {
+        self.ticker.as_ref().map_or_else(Ticking::nobody, Ticker::ticking)
+    }
+
+    /// Has a job done, unless too many wait already.
     pub(crate) fn submit(
         &self,
         worker: Worker<'_>,
         job: impl FnOnce() + Send + 'static,
     ) -> Result<(), Refused> {
         let (queue, job): (_, Job) = match worker {
+            _ if !self.are_own() => (&None, Box::new(job)),
             Worker::Starter => (&self.starters, Box::new(job)),
             Worker::Slow(scope) => {
-                let place = Place::take(scope).ok_or(Refused)?;
-                let ticking = self.ticking.clone();
+                let place = Place::take(scope, &self.waiting).ok_or(Refused)?;
+                let ticking = self.ticking();
                 let careful = move || {
                     let _precisely = ticking.precisely();
                     job();
@@ -93,17 +115,52 @@ impl Threads {
         }
     }
 
-    /// Has a job done, and waits for what comes of it. The job is done even if nobody waits any more.
+    /// Has a job done, and waits for what comes of it. Where nobody waits any more when its turn comes, it is dropped there.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         worker: Worker<'_>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refused> {
         let (answer, answered) = oneshot::channel();
-        // Where nobody waits, what came of it is dropped on that thread.
-        self.submit(worker, move || drop(answer.send(job())))?;
+        self.submit(worker, move || {
+            if !answer.is_closed() {
+                // Where nobody waits, what came of it is dropped on that thread.
+                drop(answer.send(job()));
+            }
+        })?;
         // The job panicked, or the thread did.
         answered.await.map_err(|_| Refused)
+    }
+
+    /// Waits for a tenant's turn to have an instance started: whoever starts many does not hold up others. Cancellation safe.
+    pub(crate) async fn turn(&self, tenant: &Arc<str>) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= SWEEP_TURNS {
+                turns.retain(|_, turns| turns.strong_count() > 0);
+            }
+            let entry = turns.entry(Arc::clone(tenant)).or_default();
+            entry.upgrade().unwrap_or_else(|| {
+                let new = Arc::new(Semaphore::new(MAX_STARTS_EACH));
+                *entry = Arc::downgrade(&new);
+                new
+            })
+        };
+        // It is never closed.
+        turns.acquire_owned().await.ok()
+    }
+}
+
+/// Whether this is the thread for slow plugins.
+pub(crate) fn is_slow_one() -> bool {
+    IS_SLOW.get()
+}
+
+fn be_slow() {
+    IS_SLOW.set(true);
+    // On Linux a priority is a thread's own; without one this thread is as good as the others.
+    if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
+        tracing::warn!(%error, "slow plugins run with the priority of requests");
     }
 }
 
@@ -111,20 +168,35 @@ impl Threads {
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-/// A place among those of a plugin's callbacks for one tenant that wait.
-struct Place(Arc<Scope>);
+/// A place among a tenant's callbacks that wait or run.
+struct Place {
+    scope: Arc<Scope>,
+    waiting: Waiting,
+}
 
 impl Place {
-    fn take(scope: &Arc<Scope>) -> Option<Self> {
-        let below = |waiting: usize| (waiting < MAX_SLOW_EACH).then_some(waiting + 1);
-        scope.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, below).ok()?;
-        Some(Self(Arc::clone(scope)))
+    fn take(scope: &Arc<Scope>, waiting: &Waiting) -> Option<Self> {
+        let mut tenants = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = tenants.entry(Arc::clone(&scope.tenant)).or_default();
+        if *theirs >= MAX_SLOW_EACH {
+            return None;
+        }
+        *theirs += 1;
+        scope.waiting.fetch_add(1, Ordering::AcqRel);
+        Some(Self { scope: Arc::clone(scope), waiting: Arc::clone(waiting) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        AtomicUsize::fetch_sub(&self.0.waiting, 1, Ordering::AcqRel);
+        self.scope.waiting.fetch_sub(1, Ordering::AcqRel);
+        let mut tenants = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(theirs) = tenants.get_mut(&self.scope.tenant) {
+            *theirs -= 1;
+            if *theirs == 0 {
+                tenants.remove(&self.scope.tenant);
+            }
+        }
     }
 }
 
@@ -160,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_its_own_job_only() {
-        let threads = Threads::start(Ticking::nobody()).unwrap();
+        let threads = Threads::new(None, true).unwrap();
         let panics = || -> u32 { std::panic::resume_unwind(Box::new("on purpose")) };
         for _ in 0..2 * STARTERS {
             assert!(futures::executor::block_on(threads.run(Worker::Starter, panics)).is_err());
@@ -170,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let threads = Threads::start(Ticking::nobody()).unwrap();
+        let threads = Threads::new(None, true).unwrap();
         let (open, closed) = sync_channel::<()>(0);
         let closed = Arc::new(Mutex::new(closed));
         let mut taken = 0;
@@ -192,7 +264,7 @@ mod tests {
     #[test]
     fn without_threads_a_job_is_done_at_once() {
         let here = thread::current().id();
-        let threads = Threads::none();
+        let threads = Threads::new(None, false).unwrap();
         let there = futures::executor::block_on(threads.run(Worker::Starter, || thread::current().id()));
         assert_eq!(there.unwrap(), here);
     }

@@ -82,8 +82,9 @@ impl Ticking {
 
     /// Has wakes come often for as long as the result is kept.
     pub(crate) fn precisely(&self) -> Precisely {
-        self.shared.precise.fetch_add(1, Ordering::SeqCst);
-        self.thread.unpark();
+        if self.shared.precise.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.thread.unpark();
+        }
         Precisely(Arc::clone(&self.shared))
     }
 
@@ -109,9 +110,17 @@ impl Drop for Precisely {
 
 fn run(shared: &Shared, interval: Duration, tick: &impl Fn()) {
     let mut looked = Instant::now();
+    let mut ticked = looked;
     while !shared.stop.load(Ordering::SeqCst) {
         let precise = shared.precise.load(Ordering::SeqCst) > 0;
-        thread::park_timeout(if precise { interval.min(PRECISE_INTERVAL) } else { interval });
+        let pause = if precise { interval.min(PRECISE_INTERVAL) } else { interval };
+        let rest = pause.saturating_sub(ticked.elapsed());
+        if !rest.is_zero() {
+            thread::park_timeout(rest);
+            // It may have been woken to look at the pause again.
+            continue;
+        }
+        ticked = Instant::now();
         tick();
         if looked.elapsed() >= LINGER {
             looked = Instant::now();

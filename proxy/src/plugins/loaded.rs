@@ -80,6 +80,7 @@ impl LinkObserver for Observer {
             ShadowVerdict::Hold => "hold",
             ShadowVerdict::Close => "close",
             ShadowVerdict::Fail => "fail",
+            ShadowVerdict::Skipped => "skipped",
         });
     }
 }

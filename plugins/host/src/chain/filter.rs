@@ -62,7 +62,12 @@ impl Filter {
         };
         let (outcome, elapsed) = match StreamContext::run(&mut self.stream, work).await? {
             Ok(done) => done,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                if let (Some(stream), Item::Data { bytes, .. }) = (&self.stream, item) {
+                    stream.keep(direction, bytes.clone());
+                }
+                return Some(Err(error));
+            }
         };
         if let (Some(observer), Some(elapsed)) = (&self.link.observer, elapsed) {
             observer.callback(callback(direction, item), elapsed);
@@ -112,6 +117,10 @@ impl Filter {
             return Err(Stop::TooLarge);
         }
         self.judge(error)?;
+        if self.stream.is_none() && !matches!(item, Item::Headers { .. }) {
+            // What it held went with it: what is left is not the message.
+            return Err(Stop::Failed);
+        }
         let end = !matches!(item, Item::Headers { .. } | Item::Data { end: false, .. });
         let mut through = match item {
             Item::Headers { .. } => return Ok(Through::one(item)),

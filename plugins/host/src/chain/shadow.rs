@@ -22,6 +22,8 @@ pub enum ShadowVerdict {
     Close,
     /// Failed.
     Fail,
+    /// Nothing: it was left alone, since it lately failed for that tenant and its request would have had to wait for it.
+    Skipped,
 }
 
 /// A shadow's stream, until it came to a verdict.
@@ -37,11 +39,10 @@ fn copy(exchange: &SharedExchange) -> SharedExchange {
 impl Shadow {
     /// One that failed lately is left alone for a while: the request would have to wait for what it does.
     pub(super) async fn open(link: &Link, tenant: &Arc<str>, exchange: &SharedExchange) -> Self {
-        let opened = match link.plugin.failed_lately(tenant) {
-            true => Err(link.plugin.busy()),
-            false => link.plugin.open_for(tenant, &copy(exchange), &Arc::default()).await,
-        };
-        match opened {
+        if link.plugin.failed_lately(tenant) {
+            return Self { stream: None, verdict: Some(ShadowVerdict::Skipped) };
+        }
+        match link.plugin.open_for(tenant, &copy(exchange), &Arc::default()).await {
             Ok(stream) => Self { stream: Some(stream), verdict: None },
             Err(error) => {
                 failed(link, &error);
@@ -66,10 +67,8 @@ impl Shadow {
         if !body {
             stream.set_exchange(copy(exchange));
         }
-        if stream.is_slow() {
-            // The request would have to wait for its turn.
-            failed(link, &link.plugin.busy());
-            (self.stream, self.verdict) = (None, Some(ShadowVerdict::Fail));
+        if stream.is_apart() {
+            (self.stream, self.verdict) = (None, Some(ShadowVerdict::Skipped));
             return;
         }
         let item = item.clone();

@@ -7,7 +7,7 @@ use crate::error::{StartError, StreamError};
 use crate::exchange::SharedExchange;
 use crate::instance::{self, Instance};
 use crate::mailbox::Mailbox;
-use crate::pool::{Lease, Opening};
+use crate::pool::{Lease, Opening, Order};
 use crate::scope::{Counters, Scope};
 use crate::stream::{Bell, StreamContext};
 use crate::threads::Worker;
@@ -37,12 +37,18 @@ impl Plugin {
         bell: &Arc<Bell>,
     ) -> Result<StreamContext, StreamError> {
         let PluginInner { engine, facts, pool, .. } = &*self.inner;
+        if !facts.threads.are_own() {
+            return self.open_here(tenant, exchange, bell);
+        }
         if facts.quarantine.holds(tenant) {
             return Err(self.refused_in_quarantine(tenant));
         }
         for _ in 0..MAX_OPEN_TRIES {
             match pool.opening(tenant, facts.limits.instances_per_tenant, |tenant| self.new_scope(tenant)) {
-                Opening::Here(lease) => {
+                Opening::Here(lease, order) => {
+                    if let Some(order) = order {
+                        self.start_beside(tenant, order);
+                    }
                     lease.used(engine.next_use());
                     match self.begin_on(lease, exchange, bell) {
                         // Another stream's trap was faster. This one has not begun, so it can begin elsewhere.
@@ -51,7 +57,8 @@ impl Plugin {
                     }
                 }
                 Opening::Start(order) => {
-                    return self.open_there(Worker::Starter, tenant, exchange, bell, order).await;
+                    let turn = facts.threads.turn(tenant).await;
+                    return self.open_there(Worker::Starter, tenant, exchange, bell, (turn, order)).await;
                 }
                 Opening::Slow(scope) => {
                     return self.open_there(Worker::Slow(&scope), tenant, exchange, bell, ()).await;
@@ -60,6 +67,19 @@ impl Plugin {
             }
         }
         Err(self.busy())
+    }
+
+    /// Has another instance started, for streams to come.
+    fn start_beside(&self, tenant: &Arc<str>, order: Order) {
+        let (plugin, tenant) = (self.clone(), Arc::clone(tenant));
+        let start = move || {
+            if let Err(error) = plugin.warm(&tenant) {
+                tracing::debug!(plugin = plugin.name(), %error, "no further instance was started");
+            }
+            drop(order);
+        };
+        // Where too many wait, it is ordered again by the next stream that finds all busy.
+        drop(self.inner.facts.threads.submit(Worker::Starter, start));
     }
 
     /// As [`open_here`](Self::open_here), by another thread; `until` is kept for as long.
@@ -111,7 +131,7 @@ impl Plugin {
 
     /// Whether it lately failed for a tenant.
     pub(crate) fn failed_lately(&self, tenant: &str) -> bool {
-        self.inner.pool.failed_lately(tenant)
+        self.inner.facts.threads.are_own() && self.inner.pool.failed_lately(tenant)
     }
 
     /// Too much of its work waits.

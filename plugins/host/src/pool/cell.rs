@@ -57,6 +57,14 @@ impl Cell {
         self.instance.try_lock().is_ok()
     }
 
+    /// Ends it for all its streams, and tells its guest nothing. Where a callback runs, as soon as that returns.
+    pub(crate) fn abandon(&self) {
+        self.lost.store(true, Ordering::Release);
+        if let Ok(mut instance) = self.instance.try_lock() {
+            *instance = None;
+        }
+    }
+
     pub(super) fn last_use(&self) -> u64 {
         self.last_use.load(Ordering::Acquire)
     }
@@ -90,8 +98,13 @@ impl Cell {
         *guard = None;
     }
 
-    /// Ends the root context and drops the instance, whether it wants time to finish or not: its place is needed.
+    /// Ends the root context and drops the instance, whether it wants time to finish or not: its place is needed. That of a
+    /// slow plugin has no last word.
     pub(super) fn end_now(&self) {
+        if self.scope.is_apart() {
+            self.abandon();
+            return;
+        }
         let done = self.instance().as_mut().map(Instance::end_root);
         match done {
             Some(Ok(false)) => self.give_up(),
@@ -116,16 +129,17 @@ impl Cell {
         self.instance.try_lock().is_ok_and(|instance| instance.is_none())
     }
 
-    /// Tells the instance of an event: on this thread, or, where its plugin was slow, on that for slow ones. One of those
-    /// with too much to do already is not told.
+    /// Tells the instance of an event: on this thread, or, where its plugin was slow, on that for slow ones. An instance for
+    /// which there is no room there ends: what it does not hear of it would wait for in vain.
     pub(crate) fn tell(self: Arc<Self>, event: Event) {
-        if !self.scope.is_slow() {
+        if !self.scope.is_apart() {
             self.handle(event);
             return;
         }
-        let scope = Arc::clone(&self.scope);
-        if scope.plugin.threads.submit(Worker::Slow(&scope), move || self.handle(event)).is_err() {
+        let (scope, told) = (&self.scope, Arc::clone(&self));
+        if scope.plugin.threads.submit(Worker::Slow(scope), move || told.handle(event)).is_err() {
             Counters::add(&scope.plugin.counters.refused_busy);
+            self.abandon();
         }
     }
 
@@ -134,6 +148,7 @@ impl Cell {
         let mut guard = self.instance();
         let Some(instance) = guard.as_mut() else { return };
         match instance.handle(event) {
+            Ok(()) if self.is_lost() => *guard = None,
             Ok(()) if instance.is_over() => {
                 drop(guard);
                 self.give_up();
@@ -154,7 +169,7 @@ impl Cell {
 }
 
 impl Lease {
-    /// Only under the list's lock.
+    /// Only under the list's lock, or beside another one.
     pub(super) fn new(cell: &Arc<Cell>) -> Self {
         cell.streams.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(cell))
@@ -170,9 +185,15 @@ impl Lease {
         &self.0.scope
     }
 
-    /// Lets no more streams come to the instance.
+    /// Another hold on the same instance.
+    pub(crate) fn again(&self) -> Self {
+        // This one keeps it from being evicted meanwhile.
+        Self::new(&self.0)
+    }
+
+    /// Ends the instance for all its streams.
     pub(crate) fn abandon(&self) {
-        self.0.lost.store(true, Ordering::Release);
+        self.0.abandon();
     }
 
     /// Runs callbacks on the instance, alone. A trap ends it, at once and for all its streams.
@@ -185,11 +206,12 @@ impl Lease {
         let Some(instance) = guard.as_mut() else {
             return Err(StreamError::InstanceLost { plugin: Arc::clone(&cell.scope.plugin.name) });
         };
-        run(instance).map_err(|trap| {
+        let done = run(instance);
+        if done.is_err() || cell.is_lost() {
             cell.lost.store(true, Ordering::Release);
             *guard = None;
-            StreamError::Trap(trap)
-        })
+        }
+        done.map_err(StreamError::Trap)
     }
 }
 

@@ -38,8 +38,8 @@ pub(super) enum Pick {
 
 /// Where a new stream of a tenant begins.
 pub(crate) enum Opening {
-    /// On an instance that runs, on the calling thread.
-    Here(Lease),
+    /// On an instance that runs, on the calling thread; where all are busy another one is to be started meanwhile.
+    Here(Lease, Option<Order>),
     /// Where instances are started.
     Start(Order),
     /// Where slow plugins run.
@@ -48,8 +48,7 @@ pub(crate) enum Opening {
     Wait(OwnedNotified),
 }
 
-/// The right to have an instance started. One tenant has no more than it may have instances, however many requests wait
-/// for one.
+/// The right to have an instance started. A plugin has one at a time for a tenant, however many requests wait for it.
 pub(crate) struct Order(Arc<Tenant>);
 
 impl Drop for Order {
@@ -81,7 +80,8 @@ impl Tenant {
 
     /// When the idle instance that was longest unused was used.
     pub(super) fn oldest_idle(&self) -> Option<u64> {
-        lock(&self.list).cells.iter().filter(|cell| cell.is_idle()).map(|cell| cell.last_use()).min()
+        let list = lock(&self.list);
+        list.cells.iter().filter(|cell| cell.is_idle() && cell.is_free()).map(|cell| cell.last_use()).min()
     }
 
     /// Takes all instances out.
@@ -106,26 +106,27 @@ impl Tenant {
 
     /// Where a new stream begins; none where the tenant was taken out of the map.
     pub(super) fn opening(self: &Arc<Self>, most: usize) -> Option<Opening> {
-        if self.scope.is_slow() {
-            return Some(Opening::Slow(Arc::clone(&self.scope)));
-        }
         let mut list = lock(&self.list);
         if list.retired {
             return None;
         }
+        if self.scope.is_apart() {
+            return Some(Opening::Slow(Arc::clone(&self.scope)));
+        }
         if let Some(lease) = list.free() {
-            return Some(Opening::Here(lease));
+            return Some(Opening::Here(lease, None));
         }
-        if list.cells.len() + list.ordered < most {
-            if self.scope.failed_lately() {
-                return Some(Opening::Slow(Arc::clone(&self.scope)));
-            }
+        let order = (list.ordered == 0 && list.cells.len() < most).then(|| {
             list.ordered += 1;
-            return Some(Opening::Start(Order(Arc::clone(self))));
-        }
-        let shared = self.share(&list).map(Opening::Here);
-        // From here on it hears of every start's end.
-        Some(shared.unwrap_or_else(|| Opening::Wait(Arc::clone(&self.changed).notified_owned())))
+            Order(Arc::clone(self))
+        });
+        Some(match (self.share(&list), order) {
+            // It does not wait for the next one to start.
+            (Some(lease), order) => Opening::Here(lease, order),
+            (None, Some(order)) => Opening::Start(order),
+            // From here on it hears of every start's end.
+            (None, None) => Opening::Wait(Arc::clone(&self.changed).notified_owned()),
+        })
     }
 
     /// The busy instance with the fewest streams.
@@ -157,14 +158,17 @@ impl Tenant {
 
     pub(super) fn take_idle(&self, last_use: u64) -> Option<Arc<Cell>> {
         let mut list = lock(&self.list);
-        let index = list.cells.iter().position(|cell| cell.is_idle() && cell.last_use() == last_use)?;
+        let unused = |cell: &Arc<Cell>| cell.is_idle() && cell.is_free() && cell.last_use() == last_use;
+        let index = list.cells.iter().position(unused)?;
         Some(list.cells.swap_remove(index))
     }
 
     pub(super) fn retire_if_empty(&self) -> bool {
         let mut list = lock(&self.list);
         list.cells.retain(|cell| !cell.is_lost());
-        list.retired = list.cells.is_empty() && list.starting == 0 && list.ordered == 0;
+        // What it did lately is remembered with it.
+        let quiet = !self.scope.is_apart() && !self.scope.failed_lately();
+        list.retired = quiet && list.cells.is_empty() && list.starting == 0 && list.ordered == 0;
         list.retired
     }
 }

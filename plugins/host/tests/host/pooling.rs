@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use coditect_proxy_wasm::{Direction, EngineSettings, PluginConfig, StreamError};
 
@@ -135,6 +136,11 @@ fn tenants_whose_instances_all_trapped_are_forgotten() {
     assert_eq!(trap("first"), [1]);
     assert_eq!(trap("first"), [0], "a trap alone does not lose the tenant's data");
     for number in 0..100 {
+        assert_eq!(trap(&format!("tenant {number}")), [1]);
+    }
+    assert_eq!(trap("first"), [0], "one that failed lately is remembered");
+    world.pass(Duration::from_secs(60));
+    for number in 100..300 {
         assert_eq!(trap(&format!("tenant {number}")), [1]);
     }
     assert_eq!(trap("first"), [1], "it went with the sweep of tenants without an instance");
