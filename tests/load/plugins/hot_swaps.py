@@ -151,7 +151,8 @@ class HotSwaps:
         self._post("activate", {"version": version, "configuration": _configuration("api", number)})
         self._accepted.append((time.monotonic() - started) * 1000)
         deadline = time.monotonic() + _SWAP_LIMIT
-        while (shown := self._shown("api")) != str(number):
+        # The first is closed until it is loaded; those after it replace one that works.
+        while (shown := self._shown("api", refused=number == 1)) != str(number):
             if time.monotonic() > deadline:
                 raise BenchError(
                     f"activation {number} is not at work after {_SWAP_LIMIT:.0f} s: an answer shows {shown}; "
@@ -159,9 +160,11 @@ class HotSwaps:
                 )
             time.sleep(_POLL_SECONDS)
 
-    def _shown(self, way: str) -> str | None:
-        """Which swap an answer shows; it must be a good answer."""
+    def _shown(self, way: str, refused: bool = False) -> str | None:
+        """Which swap an answer shows; it must be a good answer, or a refusal where that may be."""
         status, headers, body = self._client.ask("GET", _PATH, self._tenant.headers)
+        if refused and status == 503:
+            return None
         if status != 200 or body != UPSTREAM_BODY:
             raise BenchError(
                 f"GET {_PATH} answered {status}: {body[:300]!r}; the edge's log ends:\n{self._edge.server.tail()}"
