@@ -35,13 +35,14 @@
 //! | callbacks of a stream | that of whoever polls its chain, or drops it |
 //! | ticks, queue notifications, calls that failed | that of [`Engine::run_due`] |
 //! | answers to calls out | that of whoever gives them ([`HttpReply::send`]) |
-//! | an instance's start and end | `wasm-start`, two of them |
-//! | all of these, for ten seconds after the plugin crossed its CPU budget for that tenant; its starts after any failure | `wasm-slow`, one, of the lowest priority |
+//! | an instance's start and end | `wasm-start`, two of them; a tenant's starts one at a time |
+//! | all of these but ends of instances, for ten seconds after the plugin crossed its CPU budget for that tenant | `wasm-slow`, one, of low priority |
 //! | epoch wakes | `wasm-epoch` |
 //!
 //! So one tenant's plugin that loops costs the requests beside it one CPU budget in ten seconds, not one for each of its
 //! requests. What waits for `wasm-slow` is bounded, by tenant and in all; what is beyond is refused
-//! ([`StreamError::Busy`]). Without [`EngineSettings::own_threads`] everything runs where it is called.
+//! ([`StreamError::Busy`]). A shadow is left out meanwhile ([`ShadowVerdict::Skipped`]): no request waits for one.
+//! `proxy_on_log` may then come after the embedder wrote its own access log. Without [`EngineSettings::own_threads`] everything runs where it is called.
 //!
 //! # What an embedder does
 //!

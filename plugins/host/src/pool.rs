@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use crate::error::StreamError;
 use crate::instance::Instance;
@@ -20,6 +21,9 @@ use tenant::{Pick, Tenant};
 
 /// From this many tenants on, those whose instances all trapped are looked for and forgotten.
 const SWEEP_FROM: usize = 64;
+
+/// How long one starter ends instances before others' starts have their turn.
+const ENDS_PER_TURN: Duration = Duration::from_millis(5);
 
 /// All instances of one plugin.
 pub(crate) struct Pool {
@@ -150,15 +154,22 @@ fn end_all(threads: &Arc<Threads>, mut cells: Vec<Arc<Cell>>) {
         cells.iter().for_each(Cell::end);
         return;
     }
-    let Some(cell) = cells.pop() else { return };
+    if cells.is_empty() {
+        return;
+    }
     let next = Arc::clone(threads);
     let end = move || {
-        if cell.scope.is_apart() {
-            cell.abandon();
-        } else {
-            cell.end();
+        let until = Instant::now() + ENDS_PER_TURN;
+        while let Some(cell) = cells.pop() {
+            if cell.scope.is_apart() {
+                cell.abandon();
+            } else {
+                cell.end();
+            }
+            if Instant::now() >= until {
+                break;
+            }
         }
-        drop(cell);
         end_all(&next, cells);
     };
     drop(threads.submit(Worker::Starter, end));

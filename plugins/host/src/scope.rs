@@ -107,8 +107,6 @@ pub(crate) struct Scope {
     watched: AtomicU32,
     /// One of those measured took too long.
     overran: AtomicBool,
-    /// Callbacks that wait for the thread for slow ones, or run there.
-    pub(crate) waiting: AtomicUsize,
     /// What a canary counted is gone with it, and its failures are told to whoever loads the plugin.
     pub(crate) canary: bool,
 }
@@ -133,16 +131,13 @@ impl Scope {
             failed_until: AtomicU64::new(0),
             watched: AtomicU32::new(0),
             overran: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
             canary,
         }
     }
 
-    /// Whether callbacks for this tenant run on a thread of their own: the plugin lately crossed its CPU budget, or some of
-    /// those that ran there because of that still wait, which go first.
+    /// Whether callbacks for this tenant run on a thread of their own: the plugin lately crossed its CPU budget.
     pub(crate) fn is_apart(&self) -> bool {
-        let threads = self.plugin.threads.are_own();
-        threads && (self.waiting.load(Ordering::Acquire) > 0 || self.is_before(&self.slow_until))
+        self.plugin.threads.are_own() && self.is_before(&self.slow_until)
     }
 
     /// The plugin crossed its CPU budget for this tenant.

@@ -343,13 +343,13 @@ impl StreamContext {
             }
             return;
         }
-        let (scope, plugin) = (Arc::clone(self.lease.scope()), self.plugin.clone());
+        let (threads, plugin) = (Arc::clone(&self.lease.scope().plugin.threads), self.plugin.clone());
         let close = move || {
             if let Err(error) = self.close() {
                 failed(&error);
             }
         };
-        if scope.plugin.threads.submit(Worker::Slow(&scope), close).is_err() {
+        if threads.submit(Worker::SlowEnd, close).is_err() {
             // It ended as one that is dropped.
             drop(plugin.busy());
         }
@@ -412,7 +412,7 @@ impl Drop for StreamContext {
         if scope.is_apart() && !is_slow_one() {
             let (lease, state) = (self.lease.again(), Arc::clone(&self.state));
             let end = move || end_abandoned(&lease, &state);
-            if scope.plugin.threads.submit(Worker::Slow(scope), end).is_err() {
+            if scope.plugin.threads.submit(Worker::SlowEnd, end).is_err() {
                 // Its guest cannot be told, and would believe in the stream for ever.
                 self.lease.abandon();
             }

@@ -11,7 +11,6 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -24,12 +23,12 @@ use crate::ticker::{Ticker, Ticking};
 /// Starts and ends of instances at a time.
 const STARTERS: usize = 2;
 /// Starts of one tenant's that wait for a starter or are under way, over all plugins; further ones wait for their turn.
-const MAX_STARTS_EACH: usize = 2;
+const MAX_STARTS_EACH: usize = 1;
 /// Starts and ends that wait. Past it a start is refused, and an end left out.
 const MAX_STARTS: usize = 1024;
-/// Callbacks of slow plugins that wait, over all tenants.
-const MAX_SLOW: usize = 512;
-/// Of them, those of one tenant. More of its requests are failed by the plugin at once.
+/// Callbacks of slow plugins that wait, and ends of their streams, over all tenants.
+const MAX_SLOW: usize = 8192;
+/// Of them, callbacks of one tenant. More of its requests are failed by the plugin at once.
 const MAX_SLOW_EACH: usize = 32;
 /// `nice(2)`: a tenth of what a request's thread has on a core that both want. Not less, since it takes locks that those want.
 const LOW_PRIORITY: i32 = 10;
@@ -62,6 +61,8 @@ pub(crate) enum Worker<'a> {
     Starter,
     /// The one for what is slow; it is this scope's.
     Slow(&'a Arc<Scope>),
+    /// The same, for the end of a stream, which takes nobody's place: there is one for each stream that began.
+    SlowEnd,
 }
 
 impl Threads {
@@ -105,6 +106,14 @@ impl Threads {
                 };
                 (&self.slow, Box::new(careful))
             }
+            Worker::SlowEnd => {
+                let ticking = self.ticking();
+                let careful = move || {
+                    let _precisely = ticking.precisely();
+                    job();
+                };
+                (&self.slow, Box::new(careful))
+            }
         };
         match queue {
             Some(queue) => queue.try_send(job).map_err(|_| Refused),
@@ -134,7 +143,17 @@ impl Threads {
 
     /// Waits for a tenant's turn to have an instance started: whoever starts many does not hold up others. Cancellation safe.
     pub(crate) async fn turn(&self, tenant: &Arc<str>) -> Option<OwnedSemaphorePermit> {
-        let turns = {
+        // It is never closed.
+        self.turns_of(tenant).acquire_owned().await.ok()
+    }
+
+    /// As [`turn`](Self::turn), if it is the tenant's now.
+    pub(crate) fn try_turn(&self, tenant: &Arc<str>) -> Option<OwnedSemaphorePermit> {
+        self.turns_of(tenant).try_acquire_owned().ok()
+    }
+
+    fn turns_of(&self, tenant: &Arc<str>) -> Arc<Semaphore> {
+        {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             if turns.len() >= SWEEP_TURNS {
                 turns.retain(|_, turns| turns.strong_count() > 0);
@@ -145,9 +164,7 @@ impl Threads {
                 *entry = Arc::downgrade(&new);
                 new
             })
-        };
-        // It is never closed.
-        turns.acquire_owned().await.ok()
+        }
     }
 }
 
@@ -170,7 +187,7 @@ pub(crate) struct Refused;
 
 /// A place among a tenant's callbacks that wait or run.
 struct Place {
-    scope: Arc<Scope>,
+    tenant: Arc<str>,
     waiting: Waiting,
 }
 
@@ -182,19 +199,17 @@ impl Place {
             return None;
         }
         *theirs += 1;
-        scope.waiting.fetch_add(1, Ordering::AcqRel);
-        Some(Self { scope: Arc::clone(scope), waiting: Arc::clone(waiting) })
+        Some(Self { tenant: Arc::clone(&scope.tenant), waiting: Arc::clone(waiting) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.scope.waiting.fetch_sub(1, Ordering::AcqRel);
         let mut tenants = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(theirs) = tenants.get_mut(&self.scope.tenant) {
+        if let Some(theirs) = tenants.get_mut(&self.tenant) {
             *theirs -= 1;
             if *theirs == 0 {
-                tenants.remove(&self.scope.tenant);
+                tenants.remove(&self.tenant);
             }
         }
     }

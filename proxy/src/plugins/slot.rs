@@ -101,6 +101,10 @@ impl Slot {
     pub(super) fn want(self, wanted: StoredPlugin, next: Next) -> Self {
         let works = match self.works {
             Works::Missing { .. } => Works::Missing { how: wanted.clone() },
+            // A shadow is no policy that could stand in for one.
+            Works::Plugin { how, .. } if how.shadow && !wanted.shadow => {
+                Works::Missing { how: wanted.clone() }
+            }
             works @ Works::Plugin { .. } => works,
         };
         Self { wanted, works, next, route_told: self.route_told }

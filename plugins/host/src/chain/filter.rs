@@ -55,6 +55,10 @@ impl Filter {
         if !self.met || self.dead {
             return None;
         }
+        if matches!(item, Item::Data { .. }) && !self.link.plugin.has_body_callback(direction) {
+            // Nothing of the guest's runs.
+            return self.stream.as_mut().map(|stream| stream.on(direction, item.clone()));
+        }
         let (own, timed) = (item.clone(), self.link.observer.is_some());
         let work = move |stream: &mut StreamContext| {
             let began = timed.then(Instant::now);

@@ -71,15 +71,17 @@ impl Plugin {
 
     /// Has another instance started, for streams to come.
     fn start_beside(&self, tenant: &Arc<str>, order: Order) {
+        let threads = &self.inner.facts.threads;
+        let Some(turn) = threads.try_turn(tenant) else { return };
         let (plugin, tenant) = (self.clone(), Arc::clone(tenant));
         let start = move || {
             if let Err(error) = plugin.warm(&tenant) {
                 tracing::debug!(plugin = plugin.name(), %error, "no further instance was started");
             }
-            drop(order);
+            drop((order, turn));
         };
         // Where too many wait, it is ordered again by the next stream that finds all busy.
-        drop(self.inner.facts.threads.submit(Worker::Starter, start));
+        drop(threads.submit(Worker::Starter, start));
     }
 
     /// As [`open_here`](Self::open_here), by another thread; `until` is kept for as long.

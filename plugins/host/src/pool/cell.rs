@@ -18,6 +18,8 @@ pub(crate) struct Cell {
     streams: AtomicUsize,
     last_use: AtomicU64,
     lost: AtomicBool,
+    /// Events left to the thread for slow plugins.
+    events: AtomicUsize,
 }
 
 /// A stream's hold on an instance: it is not evicted meanwhile.
@@ -31,6 +33,7 @@ impl Cell {
             streams: AtomicUsize::new(0),
             last_use: AtomicU64::new(u64::MAX),
             lost: AtomicBool::new(false),
+            events: AtomicUsize::new(0),
         });
         if let Some(instance) = lock(&cell.instance).as_ref() {
             instance.mailbox().open(&cell);
@@ -132,12 +135,20 @@ impl Cell {
     /// Tells the instance of an event: on this thread, or, where its plugin was slow, on that for slow ones. An instance for
     /// which there is no room there ends: what it does not hear of it would wait for in vain.
     pub(crate) fn tell(self: Arc<Self>, event: Event) {
-        if !self.scope.is_apart() {
+        // One that was left there goes before those that come later.
+        if self.events.load(Ordering::Acquire) == 0 && !self.scope.is_apart() {
             self.handle(event);
             return;
         }
         let (scope, told) = (&self.scope, Arc::clone(&self));
-        if scope.plugin.threads.submit(Worker::Slow(scope), move || told.handle(event)).is_err() {
+        self.events.fetch_add(1, Ordering::AcqRel);
+        let tell = move || {
+            told.handle(event);
+            told.events.fetch_sub(1, Ordering::AcqRel);
+        };
+        if scope.plugin.threads.submit(Worker::Slow(scope), tell).is_err() {
+            // Those that wait find no instance.
+            self.events.fetch_sub(1, Ordering::AcqRel);
             Counters::add(&scope.plugin.counters.refused_busy);
             self.abandon();
         }
@@ -146,6 +157,9 @@ impl Cell {
     /// Tells the instance of an event; a trap ends it.
     fn handle(&self, event: Event) {
         let mut guard = self.instance();
+        if self.is_lost() {
+            *guard = None;
+        }
         let Some(instance) = guard.as_mut() else { return };
         match instance.handle(event) {
             Ok(()) if self.is_lost() => *guard = None,
@@ -203,6 +217,9 @@ impl Lease {
     ) -> Result<R, StreamError> {
         let cell = &self.0;
         let mut guard = cell.instance();
+        if cell.is_lost() {
+            *guard = None;
+        }
         let Some(instance) = guard.as_mut() else {
             return Err(StreamError::InstanceLost { plugin: Arc::clone(&cell.scope.plugin.name) });
         };
