@@ -98,11 +98,12 @@ impl Slot {
     }
 
     /// The same activation with something else wanted. What works goes on.
-    pub(super) fn want(self, wanted: StoredPlugin, next: Next) -> Self {
+    pub(super) fn want(self, wanted: StoredPlugin, next: Next, retired: &mut Retired) -> Self {
         let works = match self.works {
             Works::Missing { .. } => Works::Missing { how: wanted.clone() },
             // A shadow is no policy that could stand in for one.
-            Works::Plugin { how, .. } if how.shadow && !wanted.shadow => {
+            Works::Plugin { how, loaded, .. } if how.shadow && !wanted.shadow => {
+                retired.loaded(loaded);
                 Works::Missing { how: wanted.clone() }
             }
             works @ Works::Plugin { .. } => works,

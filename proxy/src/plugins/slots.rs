@@ -206,7 +206,7 @@ impl Slots {
             result.notices.push(Notice::new(owner, &wanted, why));
         }
         match before {
-            Some(before) => before.want(wanted, next),
+            Some(before) => before.want(wanted, next, &mut result.retired),
             None => Slot::new(wanted, next),
         }
     }

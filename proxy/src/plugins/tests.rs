@@ -367,6 +367,21 @@ async fn what_was_never_loaded_refuses_its_requests_unless_it_fails_open() {
     }
 }
 
+#[tokio::test]
+async fn a_shadow_does_not_stand_in_for_the_policy_that_is_wanted_next() {
+    let rig = Rig::start("").await;
+    let shadow = || StoredPlugin { shadow: true, ..stored("policy", 1) };
+    rig.modules.add("policy", 1, guest("policy"));
+    rig.want(OPERATORS, &[shadow()]).await;
+    assert!(rig.met("/", None).is_ok());
+    rig.want(OPERATORS, &[stored("policy", 1)]).await;
+    assert_eq!(rig.met("/", None).unwrap(), ["policy"], "the same version need not be loaded");
+    rig.want(OPERATORS, &[shadow()]).await;
+    rig.modules.add("policy", 2, stubborn());
+    rig.want(OPERATORS, &[stored("policy", 2)]).await;
+    assert_eq!(rig.met("/", None).unwrap_err(), "policy");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_module_that_cannot_be_read_is_asked_for_again() {
     let rig = Rig::start("").await;
