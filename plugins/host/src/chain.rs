@@ -54,6 +54,25 @@ pub struct Link {
     pub observer: Option<Arc<dyn LinkObserver>>,
 }
 
+impl Link {
+    /// Tells of a failure.
+    fn failed(&self, error: &StreamError) {
+        if let Some(observer) = &self.observer {
+            observer.failed(error);
+        }
+    }
+
+    /// Ends its stream; a failure at that is told, and changes nothing.
+    fn close(&self, stream: StreamContext) {
+        let observer = self.observer.clone();
+        stream.close_anywhere(move |error| {
+            if let Some(observer) = observer {
+                observer.failed(error);
+            }
+        });
+    }
+}
+
 /// Sees what becomes of a plugin's use, for metrics and logs.
 pub trait LinkObserver: Send + Sync {
     /// A callback of a message ran and took so long on the wall clock.
@@ -231,12 +250,7 @@ impl Chain {
                 shadow.finish(&filter.link);
             }
             let Some(stream) = filter.stream.take().filter(|_| !filter.dead) else { continue };
-            let observer = filter.link.observer.clone();
-            stream.close_anywhere(move |error| {
-                if let Some(observer) = observer {
-                    observer.failed(error);
-                }
-            });
+            filter.link.close(stream);
         }
     }
 

@@ -117,7 +117,7 @@ impl Filter {
         item: Item,
     ) -> Result<Through, Stop> {
         if matches!(error, StreamError::BodyTooLarge { .. }) {
-            self.failed(error);
+            self.link.failed(error);
             return Err(Stop::TooLarge);
         }
         self.judge(error)?;
@@ -139,17 +139,11 @@ impl Filter {
 
     /// It failed: the message goes on without it where its failure mode is open.
     pub(super) fn judge(&mut self, error: &StreamError) -> Result<(), Stop> {
-        self.failed(error);
+        self.link.failed(error);
         self.dead = true;
         match self.link.plugin.failure_mode() {
             FailureMode::Open => Ok(()),
             FailureMode::Closed => Err(Stop::Failed),
-        }
-    }
-
-    pub(super) fn failed(&self, error: &StreamError) {
-        if let Some(observer) = &self.link.observer {
-            observer.failed(error);
         }
     }
 

@@ -1,7 +1,6 @@
 //! A plugin that only watches: it runs on copies, and what it would have done is told.
 
 use crate::abi::{Action, Direction};
-use crate::error::StreamError;
 use crate::exchange::{LocalResponse, Outcome, SharedExchange};
 use crate::stream::{Fate, StreamContext};
 
@@ -45,7 +44,7 @@ impl Shadow {
         match link.plugin.open_for(tenant, &copy(exchange), &Arc::default()).await {
             Ok(stream) => Self { stream: Some(stream), verdict: None },
             Err(error) => {
-                failed(link, &error);
+                link.failed(&error);
                 Self { stream: None, verdict: Some(ShadowVerdict::Fail) }
             }
         }
@@ -81,7 +80,7 @@ impl Shadow {
             Ok(Outcome { closed: true, .. }) => self.verdict = Some(ShadowVerdict::Close),
             Ok(Outcome { action: Action::Continue | Action::Pause, .. }) => {}
             Err(error) => {
-                failed(link, &error);
+                link.failed(&error);
                 self.verdict = Some(ShadowVerdict::Fail);
             }
         }
@@ -96,12 +95,7 @@ impl Shadow {
         if let Some(stream) = self.stream.take()
             && verdict != ShadowVerdict::Fail
         {
-            let observer = link.observer.clone();
-            stream.close_anywhere(move |error| {
-                if let Some(observer) = observer {
-                    observer.failed(error);
-                }
-            });
+            link.close(stream);
         }
     }
 
@@ -116,11 +110,5 @@ impl Shadow {
             }
             Fate::Alive => ShadowVerdict::Pass,
         }
-    }
-}
-
-fn failed(link: &Link, error: &StreamError) {
-    if let Some(observer) = &link.observer {
-        observer.failed(error);
     }
 }
